@@ -1,0 +1,39 @@
+//! The nouns and rules of Spawnpoint.
+//!
+//! What it is for: everything that can be said about a deployment without touching the world. Ids and validated
+//! names, the application version and what a deployment asks for, the lifecycle ([`lifecycle::decide`]), the choice
+//! of a host ([`place::place`]).
+//!
+//! What it must not know: IO, async, SQL, HTTP, a clock, randomness, or Edgegap's spellings (those live in `api`).
+//!
+//! Entry points: [`lifecycle::decide`] is the whole lifecycle; [`place::place`] is the whole placement.
+
+pub mod app;
+pub mod deployment;
+pub mod env;
+pub mod filter;
+pub mod geo;
+pub mod ids;
+pub mod invalid;
+pub mod lifecycle;
+pub mod limits;
+pub mod names;
+pub mod place;
+pub mod port;
+pub mod query;
+pub mod secret;
+pub mod site;
+pub mod time;
+pub mod token;
+pub mod units;
+pub mod webhook;
+
+pub use app::{Application, RestartPolicy, VersionSpec};
+pub use deployment::{Deployment, DeploymentSpec, Desired, Phase, Status};
+pub use ids::{DeploymentId, HostId, InstallationId, RevisionId, SiteId, TokenId, WorkloadId};
+pub use invalid::{Invalid, Invalids};
+pub use names::{AppName, TagName, VersionName};
+pub use port::{PortBinding, PortSpec, Protocol, Transport};
+pub use secret::{Plaintext, Sealed};
+pub use time::Timestamp;
+pub use units::{CpuUnits, MemoryMib};

@@ -1,0 +1,56 @@
+//! Every bound on what a user may give, with its unit and its reason. Nothing in Spawnpoint is unbounded.
+
+/// Characters of an application's or a version's name. Edgegap: 1 to 64.
+pub const NAME_CHARS_MAX: usize = 64;
+/// Characters of a tag. Edgegap: 20, later 40; the larger is accepted.
+pub const TAG_CHARS_MAX: usize = 40;
+/// Tags on one deployment. Undocumented there; ours.
+pub const TAGS_MAX: usize = 64;
+/// Characters of an environment variable's key.
+pub const ENV_KEY_CHARS_MAX: usize = 255;
+/// Characters of an environment variable's value. Edgegap: 4096.
+pub const ENV_VALUE_CHARS_MAX: usize = 4096;
+/// Variables of a version or of a deploy request.
+pub const ENV_VARS_MAX: usize = 256;
+/// Bytes of one `KEY=value` string: Linux refuses to exec with one of 128 KiB (`MAX_ARG_STRLEN`).
+pub const ENV_TOTAL_BYTES_MAX: usize = 128 * 1024;
+/// Ports of a version.
+pub const PORTS_MAX: usize = 64;
+/// Largest internal port number. Edgegap: 0 to 59999.
+pub const INTERNAL_PORT_MAX: u16 = 59_999;
+/// Characters of a port's name.
+pub const PORT_NAME_CHARS_MAX: usize = 64;
+/// Players named in one deploy request.
+pub const USERS_MAX: usize = 512;
+/// Filters of one request, and values of one filter.
+pub const FILTERS_MAX: usize = 32;
+/// Values of one filter.
+pub const FILTER_VALUES_MAX: usize = 256;
+/// Characters of a webhook's address.
+pub const URL_CHARS_MAX: usize = 2048;
+/// Characters of a command, an argument string, a repository, an image name.
+pub const TEXT_CHARS_MAX: usize = 4096;
+/// Bytes of an application's image (base64 text).
+pub const APP_IMAGE_BYTES_MAX: usize = 512 * 1024;
+/// Least CPU units a deployment may ask for (1024 = one vCPU), and least MiB of memory. Edgegap: 100.
+pub const RESOURCE_MIN: u32 = 100;
+/// Most CPU units a version may ask for: 256 vCPU.
+pub const CPU_UNITS_MAX: u32 = 256 * 1024;
+/// Memory may be at most this many MiB per CPU unit. Edgegap: 2.
+pub const MEMORY_PER_CPU_MAX: u32 = 2;
+/// Seconds between SIGTERM and SIGKILL, least and most. Edgegap: 5 to 3600.
+pub const GRACE_SECONDS: std::ops::RangeInclusive<u32> = 5..=3600;
+/// Default of the former.
+pub const GRACE_SECONDS_DEFAULT: u32 = 5;
+/// Seconds an attempt may take to become ready, most.
+pub const TIME_TO_DEPLOY_SECONDS_MAX: u32 = 3600;
+/// Default of the former.
+pub const TIME_TO_DEPLOY_SECONDS_DEFAULT: u32 = 120;
+/// Minutes a deployment may run by default. Edgegap: 1440.
+pub const MAX_DURATION_MINUTES_DEFAULT: i32 = 1440;
+/// Page size, most.
+pub const PAGE_LIMIT_MAX: u32 = 100;
+/// Characters of an `Idempotency-Key`.
+pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
+/// Hosts a deploy request may prefer.
+pub const PREFERRED_HOSTS_MAX: usize = 64;

@@ -1,0 +1,61 @@
+//! Sites and hosts: where workloads can run.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{HostId, SiteId};
+use crate::units::Resources;
+
+/// Where a site is, as answers show it.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Location {
+    /// City.
+    pub city: String,
+    /// Country.
+    pub country: String,
+    /// Continent.
+    pub continent: String,
+    /// State, province, county.
+    pub administrative_division: String,
+    /// Timezone's name.
+    pub timezone: String,
+    /// Degrees north.
+    pub latitude: f64,
+    /// Degrees east.
+    pub longitude: f64,
+}
+
+/// A city in which hosts stand. On the wire: a location.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Site {
+    /// Its name in the config.
+    pub id: SiteId,
+    /// Where it is.
+    pub location: Location,
+    /// Words for filters.
+    pub tags: Vec<String>,
+}
+
+/// A place with its own capacity and ports, run by one driver.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Host {
+    /// Its name in the config.
+    pub id: HostId,
+    /// The site in which it stands.
+    pub site: Arc<Site>,
+    /// Where players reach it.
+    pub public_address: IpAddr,
+    /// What may be reserved on it in all.
+    pub capacity: Resources,
+    /// Host ports that may be given out.
+    pub port_range: RangeInclusive<u16>,
+    /// The private fleet it belongs to; `None` = shared.
+    pub private_fleet: Option<String>,
+    /// Takes no new deployments.
+    pub cordoned: bool,
+    /// Base clock of its CPU in MHz, told to containers.
+    pub base_clock_mhz: u32,
+}
