@@ -1,0 +1,211 @@
+//! What the tests stand on: an open store, and values to put into it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use spawnpoint_model::app::{Application, ImageSource, Version};
+use spawnpoint_model::deployment::{DeploymentSpec, StopCause, Tag};
+use spawnpoint_model::units::Resources;
+use spawnpoint_model::webhook::Webhooks;
+use spawnpoint_model::{
+    AppName, CpuUnits, Deployment, DeploymentId, HostId, MemoryMib, Phase, TagName, Timestamp, VersionName,
+    VersionSpec,
+};
+use spawnpoint_store::{Database, Store, StoreError, Tx};
+
+/// The tests' present.
+pub const NOW: Timestamp = Timestamp(1_790_000_000_000_000);
+
+/// So many seconds after [`NOW`].
+pub fn after(seconds: u64) -> Timestamp {
+    NOW.plus(Duration::from_secs(seconds))
+}
+
+/// Runs a test on both databases.
+macro_rules! on_both {
+    ($(async fn $name:ident($world:ident: &World) $body:block)*) => { $(
+        mod $name {
+            use super::*;
+
+            async fn body($world: &World) $body
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_sqlite() {
+                let world = World::sqlite().await;
+                Box::pin(body(&world)).await;
+                world.end().await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_postgres() {
+                let Some(world) = World::postgres().await else { return };
+                Box::pin(body(&world)).await;
+                world.end().await;
+            }
+        }
+    )* };
+}
+pub(crate) use on_both;
+
+/// An open store with an application `arena`, its version `v1` and that version's revision `r1`.
+pub struct World {
+    pub store: Store,
+    pub database: Database,
+    /// Of PostgreSQL: its base URL and the schema made for this test.
+    pub schema: Option<(String, String)>,
+    _directory: Option<tempfile::TempDir>,
+}
+
+impl World {
+    pub async fn sqlite() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let database = Database::Sqlite(directory.path().join("spawnpoint.db"));
+        Self::over(database, None, Some(directory)).await
+    }
+
+    pub async fn postgres() -> Option<Self> {
+        let Ok(url) = std::env::var("SPAWNPOINT_TEST_POSTGRES") else {
+            eprintln!("skipped: SPAWNPOINT_TEST_POSTGRES holds no URL of a PostgreSQL server");
+            return None;
+        };
+        let directory = tempfile::tempdir().unwrap();
+        let random = directory.path().file_name().unwrap().to_str().unwrap().to_lowercase();
+        let schema = format!("test_{}", random.replace(|c: char| !c.is_ascii_alphanumeric(), ""));
+        execute(&url, &format!("create schema {schema}")).await;
+        let separator = if url.contains('?') { '&' } else { '?' };
+        let scoped = format!("{url}{separator}options=-c%20search_path%3D{schema}&application_name={schema}");
+        Some(Self::over(Database::Postgres(scoped), Some((url, schema)), None).await)
+    }
+
+    async fn over(
+        database: Database,
+        schema: Option<(String, String)>,
+        directory: Option<tempfile::TempDir>,
+    ) -> Self {
+        let store = Store::open(&database, NOW).await.unwrap();
+        let mut tx = Tx::new();
+        tx.insert_application(&application("arena"));
+        tx.insert_version(&version("arena", "v1", "r1"));
+        store.commit(tx).await.unwrap();
+        Self { store, database, schema, _directory: directory }
+    }
+
+    /// Commits what `build` puts into a transaction.
+    pub async fn commit(&self, build: impl FnOnce(&mut Tx)) -> Result<(), StoreError> {
+        let mut tx = Tx::new();
+        build(&mut tx);
+        self.store.commit(tx).await
+    }
+
+    /// Stores a deployment that is due at once.
+    pub async fn insert(&self, deployment: &Deployment) {
+        self.commit(|tx| tx.insert_deployment(deployment, Some(NOW))).await.unwrap();
+    }
+
+    /// Closes the store and removes what the test left.
+    pub async fn end(self) {
+        self.store.close().await;
+        if let Some((url, schema)) = self.schema {
+            execute(&url, &format!("drop schema {schema} cascade")).await;
+        }
+    }
+}
+
+/// Runs SQL on a connection of its own.
+pub async fn execute(url: &str, sql: &str) {
+    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+    let connection = tokio::spawn(connection);
+    client.batch_execute(sql).await.unwrap();
+    drop(client);
+    connection.await.unwrap().unwrap();
+}
+
+pub fn app(name: &str) -> AppName {
+    AppName::parse(name).unwrap()
+}
+
+pub fn version_name(name: &str) -> VersionName {
+    VersionName::parse(name).unwrap()
+}
+
+pub fn application(name: &str) -> Application {
+    Application { name: app(name), is_active: true, image: String::new(), created_at: NOW, updated_at: NOW }
+}
+
+pub fn resources(cpu: u32, memory: u32) -> Resources {
+    Resources { cpu: CpuUnits(cpu), memory: MemoryMib(memory) }
+}
+
+pub fn version(app_name: &str, name: &str, revision: &str) -> Version {
+    let image = ImageSource {
+        registry: "registry.example.com".into(),
+        name: "studio/arena".into(),
+        tag: revision.into(),
+        username: None,
+        token: None,
+    };
+    Version {
+        app: app(app_name),
+        name: version_name(name),
+        revision: revision.into(),
+        spec: Arc::new(VersionSpec::new(image, resources(256, 256))),
+        created_at: NOW,
+        updated_at: NOW,
+    }
+}
+
+pub fn id(n: u64) -> DeploymentId {
+    DeploymentId::from_random(n)
+}
+
+pub fn host(name: &str) -> HostId {
+    name.into()
+}
+
+pub fn tag(name: &str) -> Tag {
+    Tag { name: TagName::parse(name).unwrap(), created_at: NOW, updated_at: NOW }
+}
+
+/// A new deployment of `arena`, asked for `n` seconds after [`NOW`].
+pub fn deployment(n: u64) -> Deployment {
+    let spec = DeploymentSpec {
+        app: app("arena"),
+        version: version_name("v1"),
+        revision: "r1".into(),
+        created_at: after(n),
+        user_count: 2,
+        players: Vec::new(),
+        centroid: None,
+        filters: Vec::new(),
+        preferred_hosts: Vec::new(),
+        require_cached: false,
+        env: Vec::new(),
+        command: None,
+        arguments: None,
+        webhooks: Webhooks::default(),
+        log_storage: None,
+        resources: resources(256, 256),
+        restart_policy: spawnpoint_model::RestartPolicy::Always,
+        grace_seconds: 5,
+        time_to_deploy_seconds: 120,
+        max_duration_minutes: 60,
+    };
+    Deployment::new(id(n), spec, Vec::new())
+}
+
+/// The row after a change.
+pub fn changed(deployment: &Deployment, change: impl FnOnce(&mut Deployment)) -> Deployment {
+    let mut next = deployment.clone();
+    next.generation += 1;
+    change(&mut next);
+    next
+}
+
+/// The row after its end.
+pub fn terminated(deployment: &Deployment, at: Timestamp) -> Deployment {
+    changed(deployment, |d| {
+        d.state.phase = Phase::Terminated(StopCause::User);
+        d.state.host = None;
+        d.state.ended_at = Some(at);
+    })
+}
