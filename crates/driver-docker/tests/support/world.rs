@@ -1,0 +1,222 @@
+//! A real engine, a real game image, and somebody who plays the metadata service.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use async_trait::async_trait;
+use bollard::Docker;
+use bollard::query_parameters::{ListNetworksOptions, RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder};
+use parking_lot::Mutex;
+use spawnpoint_driver::testkit::{Program, RealWorld, Subject, own_installation};
+use spawnpoint_driver::{Driver, DriverError, WorkloadSpec};
+use spawnpoint_driver_docker::image_archive::SingleBinaryImage;
+use spawnpoint_driver_docker::{DockerDriver, DockerEngine, Endpoint, EngineConfig, names};
+use spawnpoint_model::{HostId, InstallationId};
+
+/// Runs at the same time need ports of their own.
+pub fn callback_port() -> u16 {
+    29_000 + u16::try_from(std::process::id() % 900).unwrap()
+}
+
+/// The world of one test process.
+pub struct World {
+    pub client: Docker,
+    pub image: String,
+    game: Vec<u8>,
+    engines: Mutex<HashMap<InstallationId, Arc<DockerEngine>>>,
+    images: Mutex<Vec<String>>,
+    next_image: AtomicU32,
+    gateway: Ipv4Addr,
+    metadata: Option<MetadataStandIn>,
+}
+
+impl World {
+    /// `None`, after saying why, if there is no engine here.
+    pub async fn open() -> Option<Arc<Self>> {
+        let client = Docker::connect_with_unix_defaults().ok()?;
+        let client = match client.negotiate_version().await {
+            Ok(client) => client,
+            Err(error) => {
+                println!("skipped: no Docker Engine answers on /var/run/docker.sock: {error}");
+                return None;
+            }
+        };
+        sweep_up_after_killed_runs(&client).await;
+        let binary = build_game();
+        let game = std::fs::read(&binary).unwrap();
+        let image = format!("spawnpoint-test/game:{}", std::process::id());
+        let mut world = Self {
+            client,
+            image: image.clone(),
+            game,
+            engines: Mutex::default(),
+            images: Mutex::default(),
+            next_image: AtomicU32::new(1),
+            gateway: Ipv4Addr::UNSPECIFIED,
+            metadata: MetadataStandIn::put_up(&binary),
+        };
+        world.load(&image).await.unwrap();
+        world.gateway = world.engine(&own_installation()).unwrap().gateway().await.unwrap();
+        Some(Arc::new(world))
+    }
+
+    pub fn engine(&self, installation: &InstallationId) -> Result<Arc<DockerEngine>, DriverError> {
+        if let Some(engine) = self.engines.lock().get(installation) {
+            return Ok(Arc::clone(engine));
+        }
+        let engine = DockerEngine::connect(EngineConfig {
+            endpoint: Endpoint::default(),
+            installation: installation.clone(),
+            callback_port: Some(callback_port()),
+        })?;
+        self.engines.lock().insert(installation.clone(), Arc::clone(&engine));
+        Ok(engine)
+    }
+
+    async fn load(&self, reference: &str) -> Result<(), DriverError> {
+        self.images.lock().push(reference.to_owned());
+        let image = SingleBinaryImage { reference, binary: &self.game, file_name: "game", labels: &[] };
+        let archive = image.archive().map_err(|error| DriverError::Internal(error.to_string()))?;
+        self.engine(&own_installation())?.load_image(archive).await
+    }
+
+    /// Takes everything away again.
+    pub async fn close(&self) {
+        let engines: Vec<_> = self.engines.lock().drain().map(|(_, engine)| engine).collect();
+        for engine in engines {
+            engine.remove_network().await.unwrap();
+        }
+        let images = std::mem::take(&mut *self.images.lock());
+        for image in images {
+            let options = RemoveImageOptionsBuilder::default().force(true).build();
+            self.client.remove_image(&image, Some(options), None).await.unwrap();
+        }
+    }
+}
+
+#[async_trait]
+impl Subject for World {
+    async fn driver(&self, installation: &InstallationId, host: &HostId) -> Result<Arc<dyn Driver>, DriverError> {
+        Ok(Arc::new(DockerDriver::new(self.engine(installation)?, host.clone())))
+    }
+
+    async fn arrange(&self, program: Program, spec: &mut WorkloadSpec) -> Result<(), DriverError> {
+        spec.image.clone_from(&self.image);
+        program.of_the_game(spec);
+        Ok(())
+    }
+
+    fn absent_image(&self) -> String {
+        let number = self.next_image.fetch_add(1, Ordering::Relaxed);
+        format!("spawnpoint-test/absent-{number}:{}", std::process::id())
+    }
+
+    async fn provide(&self, image: &str) -> Result<(), DriverError> {
+        self.load(image).await
+    }
+
+    fn unknown_image(&self) -> String {
+        // A registry that refuses the connection.
+        "127.0.0.1:9/nobody/nothing:1".to_owned()
+    }
+
+    fn real_world(&self) -> Option<RealWorld> {
+        Some(RealWorld {
+            host_address: host_address(),
+            callback: (self.gateway, callback_port()).into(),
+            metadata: self.metadata.as_ref().map(|_| MetadataStandIn::ADDRESS),
+        })
+    }
+}
+
+/// The address that this machine would send from. Nothing is sent.
+fn host_address() -> IpAddr {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).unwrap();
+    socket.local_addr().unwrap().ip()
+}
+
+/// Builds the game server as the product does: one lone file, static.
+fn build_game() -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../game/src/main.rs");
+    let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("game-{}", std::process::id()));
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let arguments = ["-C", "target-feature=+crt-static", "-C", "opt-level=s", "-C", "panic=abort", "--edition", "2024"];
+    let status = Command::new(rustc).args(arguments).arg(source).arg("-o").arg(&output).status().unwrap();
+    assert!(status.success(), "the game server does not build by itself");
+    output
+}
+
+/// Listens on 169.254.169.254:80 in a network of its own, behind a pair of interfaces.
+struct MetadataStandIn {
+    server: Child,
+    name: String,
+}
+
+impl MetadataStandIn {
+    const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), 80);
+
+    fn put_up(game: &Path) -> Option<Self> {
+        let name = format!("spm{}", std::process::id());
+        let inner = format!("{name}i");
+        let steps: [&[&str]; 7] = [
+            &["netns", "add", &name],
+            &["link", "add", &name, "type", "veth", "peer", "name", &inner],
+            &["link", "set", &inner, "netns", &name],
+            &["addr", "add", "169.254.169.253/30", "dev", &name],
+            &["link", "set", &name, "up"],
+            &["-n", &name, "addr", "add", "169.254.169.254/30", "dev", &inner],
+            &["-n", &name, "link", "set", &inner, "up"],
+        ];
+        for step in steps {
+            if !ip(step) {
+                println!("no stand-in for the metadata service here: ip {} failed", step.join(" "));
+                ip(&["netns", "del", &name]);
+                return None;
+            }
+        }
+        let server = Command::new("ip")
+            .args(["netns", "exec", &name])
+            .arg(game)
+            .env("GAME_PORT", "80")
+            .stdout(Stdio::null())
+            .spawn()
+            .ok()?;
+        Some(Self { server, name })
+    }
+}
+
+impl Drop for MetadataStandIn {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+        ip(&["link", "del", &self.name]);
+        ip(&["netns", "del", &self.name]);
+    }
+}
+
+fn ip(arguments: &[&str]) -> bool {
+    Command::new("ip").args(arguments).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
+/// Runs that were killed could not clear up. Their installation names their process.
+async fn sweep_up_after_killed_runs(client: &Docker) {
+    let networks = client.list_networks(None::<ListNetworksOptions>).await.unwrap();
+    for network in networks {
+        let labels = network.labels.unwrap_or_default();
+        let installation = labels.get(names::INSTALLATION).map(String::as_str).unwrap_or_default();
+        let process = u32::from_str_radix(installation, 16).map(|id| id ^ 0x7e57_0000).ok();
+        let is_dead_run = process.is_some_and(|pid| pid < 1 << 22 && !Path::new(&format!("/proc/{pid}")).exists());
+        let Some(id) = network.id.filter(|_| is_dead_run) else { continue };
+        let whole = client.inspect_network(&id, None).await.unwrap();
+        for container in whole.containers.unwrap_or_default().keys() {
+            let options = RemoveContainerOptionsBuilder::default().force(true).build();
+            let _ = client.remove_container(container, Some(options)).await;
+        }
+        let _ = client.remove_network(&id).await;
+    }
+}
