@@ -1,0 +1,205 @@
+//! The engine's parts and how it is put together.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use spawnpoint_model::lifecycle::Rules;
+use spawnpoint_model::{Deployment, Timestamp};
+use spawnpoint_store::{Store, Vault};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::catalog::Catalog;
+use crate::clock::{Clock, Entropy};
+use crate::error::Error;
+use crate::hosts::{Fleet, HostSetup};
+use crate::positions::Positions;
+use crate::reconcile::Reconciler;
+use crate::resync::Strays;
+use crate::rows::Rows;
+use crate::timers::Timers;
+use crate::tokens::Tokens;
+use crate::view::DeploymentView;
+use crate::webhooks::Sender;
+
+/// Renders a deployment's status as users of the API see it: the body of webhooks. Given by `api`, which alone knows
+/// the spelling.
+pub type StatusRenderer = Arc<dyn Fn(&DeploymentView, Timestamp) -> String + Send + Sync>;
+
+/// Settings of the engine.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// FQDNs are `<id>.<domain>`.
+    pub domain: Arc<str>,
+    /// Address of the API as containers reach it, without a trailing slash; used where a host has none of its own.
+    pub callback_url: String,
+    /// Times and budgets of the lifecycle.
+    pub rules: Rules,
+    /// How long records are kept after their end.
+    pub terminated_retention: Duration,
+    /// How long a port stays unused after its deployment is gone.
+    pub port_quarantine: Duration,
+    /// How long a workload that no row can mean is left alone before it is removed.
+    pub stray_grace: Duration,
+    /// How often each host is listed in full.
+    pub resync_every: Duration,
+    /// Networks that webhooks may reach besides public ones.
+    pub webhook_networks: Vec<crate::webhooks::Network>,
+    /// Signs webhooks, in the `whsec_…` form of Standard Webhooks.
+    pub webhook_secret: spawnpoint_model::Plaintext,
+}
+
+impl Options {
+    /// Defaults for everything that has one.
+    #[must_use]
+    pub fn new(domain: &str, callback_url: &str, webhook_secret: spawnpoint_model::Plaintext) -> Self {
+        Self {
+            domain: domain.into(),
+            callback_url: callback_url.to_owned(),
+            rules: Rules::default(),
+            terminated_retention: Duration::from_secs(24 * 3600),
+            port_quarantine: Duration::from_secs(60),
+            stray_grace: Duration::from_secs(120),
+            resync_every: Duration::from_secs(15),
+            webhook_networks: Vec::new(),
+            webhook_secret,
+        }
+    }
+}
+
+/// What the engine is made of.
+pub struct Parts {
+    /// Settings.
+    pub options: Options,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<Entropy>,
+    /// Where addresses are.
+    pub positions: Arc<dyn Positions>,
+    /// How a status is written.
+    pub render_status: StatusRenderer,
+    /// Rows.
+    pub store: Store,
+    /// Seals and opens secrets.
+    pub vault: Arc<Vault>,
+    /// Where workloads run.
+    pub hosts: Vec<HostSetup>,
+}
+
+/// Everything that Spawnpoint can do. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) options: Options,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<Entropy>,
+    pub(crate) positions: Arc<dyn Positions>,
+    pub(crate) render_status: StatusRenderer,
+    pub(crate) store: Store,
+    pub(crate) vault: Arc<Vault>,
+    pub(crate) rows: Rows,
+    pub(crate) fleet: Fleet,
+    pub(crate) catalog: Catalog,
+    pub(crate) tokens: Tokens,
+    pub(crate) reconciler: Reconciler,
+    pub(crate) timers: Timers,
+    pub(crate) strays: Strays,
+    pub(crate) sender: Sender,
+    pub(crate) tracker: TaskTracker,
+    pub(crate) stop: CancellationToken,
+    ready: AtomicBool,
+}
+
+impl Engine {
+    /// Loads what is stored, adopts what runs, and starts the background tasks. Requests may come when this returns.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the HTTP client for webhooks cannot be made.
+    pub async fn start(parts: Parts) -> Result<Self, Error> {
+        let engine = Self::assemble(parts)?;
+        engine.load().await?;
+        crate::tasks::start(&engine).await;
+        engine.inner.ready.store(true, Ordering::SeqCst);
+        Ok(engine)
+    }
+
+    /// The engine without its background tasks: what `audit` needs on a store that is open for reading only.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn open_for_audit(parts: Parts) -> Result<Self, Error> {
+        let engine = Self::assemble(parts)?;
+        engine.load().await?;
+        Ok(engine)
+    }
+
+    fn assemble(parts: Parts) -> Result<Self, Error> {
+        let Parts { options, clock, entropy, positions, render_status, store, vault, hosts } = parts;
+        let sender = Sender::new(&options).map_err(Error::Internal)?;
+        let inner = Inner {
+            rows: Rows::new(store.clone()),
+            fleet: Fleet::new(hosts),
+            catalog: Catalog::new(store.clone()),
+            tokens: Tokens::new(store.clone()),
+            reconciler: Reconciler::default(),
+            timers: Timers::default(),
+            strays: Strays::default(),
+            sender,
+            tracker: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            ready: AtomicBool::new(false),
+            options,
+            clock,
+            entropy,
+            positions,
+            render_status,
+            store,
+            vault,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    async fn load(&self) -> Result<(), Error> {
+        let inner = &self.inner;
+        inner.fleet.load(&inner.store.host_usage().await?, &inner.store.port_leases(None).await?);
+        if inner.rows.is_exact() {
+            for row in inner.store.live_deployments().await? {
+                inner.rows.put(&Arc::new(row));
+            }
+        }
+        Ok(())
+    }
+
+    /// Now, on the engine's clock.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+
+    /// True once everything was adopted and requests may come.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.inner.ready.load(Ordering::SeqCst) && !self.inner.stop.is_cancelled()
+    }
+
+    /// Stops the background tasks and waits for the steps that are under way, at most `patience`. Workloads go on.
+    pub async fn shut_down(&self, patience: Duration) {
+        self.inner.stop.cancel();
+        self.inner.tracker.close();
+        if tokio::time::timeout(patience, self.inner.tracker.wait()).await.is_err() {
+            tracing::warn!(tasks = self.inner.tracker.len(), "some tasks did not end in time");
+        }
+    }
+
+    /// A row with everything that is needed to show it.
+    pub(crate) async fn view(&self, row: Arc<Deployment>) -> Result<DeploymentView, Error> {
+        let version = self.inner.rows.revision(&row.spec.revision).await?;
+        let place = row.state.host.as_ref().and_then(|host| self.inner.fleet.find(host)).map(|r| r.place.clone());
+        Ok(DeploymentView { deployment: row, version, place, domain: self.inner.options.domain.clone() })
+    }
+}

@@ -1,0 +1,251 @@
+//! The hosts: their drivers, what is free on them, and the choice of one.
+//!
+//! What is free is kept in memory, in the shape that [`place`] wants. The store holds the truth (reserved capacity and
+//! port leases, each guarded in the deployment's own transaction); if it disagrees, since another control plane was
+//! faster, the mirror is loaded anew and the choice made again.
+
+mod pool;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use spawnpoint_driver::{Driver, Security};
+use spawnpoint_model::place::{Ask, HostState, HostView, Hosts, Room, explain, place};
+use spawnpoint_model::port::{PortBinding, PortSpec};
+use spawnpoint_model::site::Host;
+use spawnpoint_model::units::Resources;
+use spawnpoint_model::{HostId, Timestamp};
+use spawnpoint_store::{HostUsage, PortLease};
+
+use crate::clock::Entropy;
+use crate::view::HostPlace;
+use pool::PortPool;
+
+/// Reasons that are kept with a placement; more hosts than this are only counted.
+const REASONS_MAX: usize = 32;
+
+/// A host of the config, with what runs workloads on it.
+#[derive(Clone)]
+pub struct HostSetup {
+    /// The host.
+    pub host: Arc<Host>,
+    /// Its driver.
+    pub driver: Arc<dyn Driver>,
+    /// Address of the API as its containers reach it, without a trailing slash; `None` = the common one.
+    pub callback_url: Option<String>,
+    /// How tightly its workloads are held.
+    pub security: Security,
+    /// Processes and threads that a workload may have.
+    pub pids_max: u32,
+}
+
+/// A host at work.
+pub(crate) struct HostRuntime {
+    pub(crate) setup: HostSetup,
+    pub(crate) place: Arc<HostPlace>,
+    number: usize,
+}
+
+impl HostRuntime {
+    pub(crate) fn id(&self) -> &HostId {
+        &self.setup.host.id
+    }
+
+    pub(crate) fn driver(&self) -> &Arc<dyn Driver> {
+        &self.setup.driver
+    }
+}
+
+/// A host and ports that were taken for a deployment, not yet stored.
+pub(crate) struct Choice {
+    pub(crate) runtime: Arc<HostRuntime>,
+    pub(crate) ports: Vec<PortBinding>,
+    /// Why this host, and why not the others.
+    pub(crate) reasons: Vec<String>,
+}
+
+/// Why no host could be chosen.
+pub(crate) struct NoHost {
+    pub(crate) reasons: Vec<String>,
+}
+
+/// What is free where.
+struct Table {
+    hosts: Hosts,
+    pools: Vec<PortPool>,
+}
+
+/// All hosts.
+pub(crate) struct Fleet {
+    runtimes: Vec<Arc<HostRuntime>>,
+    by_id: HashMap<HostId, Arc<HostRuntime>>,
+    table: Mutex<Table>,
+}
+
+impl Fleet {
+    pub(crate) fn new(setups: Vec<HostSetup>) -> Self {
+        let runtimes: Vec<Arc<HostRuntime>> = setups
+            .into_iter()
+            .enumerate()
+            .map(|(number, setup)| {
+                let host = &setup.host;
+                let place = Arc::new(HostPlace {
+                    host: host.id.clone(),
+                    public_address: host.public_address,
+                    location: host.site.location.clone(),
+                    private_fleet: host.private_fleet.clone(),
+                    base_clock_mhz: host.base_clock_mhz,
+                });
+                Arc::new(HostRuntime { setup, place, number })
+            })
+            .collect();
+        let views = runtimes.iter().map(|runtime| HostView {
+            host: runtime.setup.host.clone(),
+            state: HostState {
+                free: Room { resources: runtime.setup.host.capacity, ports: 0 },
+                images: Arc::new(HashSet::new()),
+                healthy: false,
+            },
+        });
+        let table = Table { hosts: Hosts::new(views.collect()), pools: Vec::new() };
+        let by_id = runtimes.iter().map(|runtime| (runtime.id().clone(), runtime.clone())).collect();
+        Self { runtimes, by_id, table: Mutex::new(table) }
+    }
+
+    pub(crate) fn all(&self) -> &[Arc<HostRuntime>] {
+        &self.runtimes
+    }
+
+    pub(crate) fn find(&self, id: &HostId) -> Option<&Arc<HostRuntime>> {
+        self.by_id.get(id)
+    }
+
+    /// Replaces the mirror by what the store says.
+    pub(crate) fn load(&self, usage: &[HostUsage], leases: &[PortLease]) {
+        let mut held: HashMap<&HostId, HashMap<u16, Option<Timestamp>>> = HashMap::new();
+        for lease in leases {
+            // A number is given to one port at a time, whatever its transport; of two leases the longer one counts.
+            let free_at = held.entry(&lease.host).or_default().entry(lease.port).or_insert(lease.free_at);
+            *free_at = (*free_at).zip(lease.free_at).map(|(a, b)| a.max(b));
+        }
+        let none = HashMap::new();
+        let mut table = self.table.lock();
+        table.pools = self
+            .runtimes
+            .iter()
+            .map(|r| PortPool::new(r.setup.host.port_range.clone(), held.get(r.id()).unwrap_or(&none)))
+            .collect();
+        for runtime in &self.runtimes {
+            let capacity = runtime.setup.host.capacity;
+            let used = usage.iter().find(|u| u.host == *runtime.id()).map(|u| u.reserved).unwrap_or_default();
+            let mut free = capacity;
+            free.cpu.0 = capacity.cpu.0.saturating_sub(used.cpu.0);
+            free.memory.0 = capacity.memory.0.saturating_sub(used.memory.0);
+            let ports = u32::try_from(table.pools[runtime.number].len()).unwrap_or(u32::MAX);
+            table.hosts.update(runtime.number, |state| state.free = Room { resources: free, ports });
+        }
+    }
+
+    /// Chooses a host and takes capacity and ports of it in the mirror. Either store the choice or [`Fleet::undo`] it.
+    pub(crate) fn choose(&self, ask: &Ask<'_>, ports: &[PortSpec], entropy: &Entropy) -> Result<Choice, NoHost> {
+        let mut guard = self.table.lock();
+        let table = &mut *guard;
+        let chosen = place(ask, &table.hosts);
+        let reasons = reasons(ask, &table.hosts);
+        let Some(chosen) = chosen else { return Err(NoHost { reasons }) };
+        let runtime = self.runtimes[chosen.number].clone();
+        let Some(numbers) = table.pools[chosen.number].take(ports.len(), entropy) else {
+            return Err(NoHost { reasons });
+        };
+        table.hosts.update(chosen.number, |state| shrink(&mut state.free, ask.room));
+        let bind = |(spec, external): (&PortSpec, u16)| PortBinding {
+            name: spec.key(),
+            internal: if spec.port == 0 { external } else { spec.port },
+            external,
+            protocol: spec.protocol,
+            to_check: spec.to_check,
+            tls_upgrade: spec.tls_upgrade,
+        };
+        Ok(Choice { runtime, ports: ports.iter().zip(numbers).map(bind).collect(), reasons })
+    }
+
+    /// Gives a choice back that was not stored.
+    pub(crate) fn undo(&self, choice: &Choice, resources: Resources) {
+        let numbers: Vec<u16> = choice.ports.iter().map(|port| port.external).collect();
+        let mut table = self.table.lock();
+        table.pools[choice.runtime.number].put_back(&numbers);
+        let room = Room { resources, ports: u32::try_from(numbers.len()).unwrap_or(0) };
+        table.hosts.update(choice.runtime.number, |state| grow(&mut state.free, room));
+    }
+
+    /// Gives capacity back at once and ports after `free_at`, as the store did.
+    pub(crate) fn release(&self, host: &HostId, resources: Resources, ports: &[PortBinding], free_at: Timestamp) {
+        let Some(runtime) = self.by_id.get(host) else { return };
+        let mut table = self.table.lock();
+        table.pools[runtime.number].quarantine(ports.iter().map(|port| port.external), free_at);
+        table.hosts.update(runtime.number, |state| grow(&mut state.free, Room { resources, ports: 0 }));
+    }
+
+    /// Frees ports whose quarantine is over.
+    pub(crate) fn expire_ports(&self, now: Timestamp) {
+        let mut guard = self.table.lock();
+        let table = &mut *guard;
+        for (number, pool) in table.pools.iter_mut().enumerate() {
+            pool.expire(now);
+            let ports = u32::try_from(pool.len()).unwrap_or(u32::MAX);
+            table.hosts.update(number, |state| state.free.ports = ports);
+        }
+    }
+
+    /// Notes what a probe said of a host; `None` = it did not answer.
+    pub(crate) fn set_health(&self, id: &HostId, images: Option<Arc<HashSet<String>>>) {
+        let Some(runtime) = self.by_id.get(id) else { return };
+        let mut table = self.table.lock();
+        table.hosts.update(runtime.number, |state| {
+            state.healthy = images.is_some();
+            if let Some(images) = images {
+                state.images = images;
+            }
+        });
+    }
+
+    /// Notes that a host holds an image now.
+    pub(crate) fn add_image(&self, id: &HostId, image: &str) {
+        let Some(runtime) = self.by_id.get(id) else { return };
+        let mut table = self.table.lock();
+        table.hosts.update(runtime.number, |state| {
+            if !state.images.contains(image) {
+                let mut images = HashSet::clone(&state.images);
+                images.insert(image.to_owned());
+                state.images = Arc::new(images);
+            }
+        });
+    }
+
+    /// Whether a host answered its last probe.
+    pub(crate) fn is_healthy(&self, id: &HostId) -> bool {
+        let Some(runtime) = self.by_id.get(id) else { return false };
+        self.table.lock().hosts.views().get(runtime.number).is_some_and(|view| view.state.healthy)
+    }
+}
+
+/// Every host's reason as a sentence, as long as there are few enough hosts to be read.
+fn reasons(ask: &Ask<'_>, hosts: &Hosts) -> Vec<String> {
+    if hosts.views().len() > REASONS_MAX {
+        return vec![format!("{} hosts were considered; too many to list each", hosts.views().len())];
+    }
+    explain(ask, hosts).iter().map(ToString::to_string).collect()
+}
+
+fn shrink(free: &mut Room, by: Room) {
+    free.resources.cpu.0 = free.resources.cpu.0.saturating_sub(by.resources.cpu.0);
+    free.resources.memory.0 = free.resources.memory.0.saturating_sub(by.resources.memory.0);
+    free.ports = free.ports.saturating_sub(by.ports);
+}
+
+fn grow(free: &mut Room, by: Room) {
+    free.resources.cpu.0 = free.resources.cpu.0.saturating_add(by.resources.cpu.0);
+    free.resources.memory.0 = free.resources.memory.0.saturating_add(by.resources.memory.0);
+    free.ports = free.ports.saturating_add(by.ports);
+}

@@ -1,0 +1,44 @@
+//! What Spawnpoint does: deploy, stop, reconcile, resync, adopt, sweep, expire, retain, announce.
+//!
+//! What it is for: every verb of the product, one file each. The API, the command line and the background tasks all
+//! call the same verbs on [`Engine`].
+//!
+//! What it must not know: HTTP, Edgegap's spellings, SQL, a concrete driver. Time and randomness are passed in
+//! ([`Clock`], [`Entropy`]).
+//!
+//! Entry points: `Engine::start` adopts what runs and starts the background tasks; [`Engine::deploy`] is the walk of one
+//! request; `reconcile` is where the lifecycle is carried out.
+
+pub mod apps;
+pub mod audit;
+pub mod callback;
+mod catalog;
+pub mod clock;
+pub mod context;
+pub mod deploy;
+pub mod engine;
+pub mod environment;
+pub mod error;
+pub mod hosts;
+pub mod list;
+pub mod positions;
+mod reconcile;
+mod resync;
+mod rows;
+mod save;
+pub mod stop;
+mod tasks;
+mod timers;
+pub mod tokens;
+pub mod versions;
+pub mod view;
+pub mod webhooks;
+mod workload;
+
+pub use clock::{Clock, Entropy, ManualClock, SystemClock};
+pub use deploy::{DeployOutcome, DeployRequest, EnvInput, Idempotency, Player, WebhookUrls};
+pub use engine::{Engine, Options, Parts};
+pub use error::Error;
+pub use hosts::HostSetup;
+pub use positions::Positions;
+pub use view::{DeploymentView, HostPlace};

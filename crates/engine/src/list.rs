@@ -1,0 +1,53 @@
+//! Show and list deployments.
+
+use std::sync::Arc;
+
+use spawnpoint_model::DeploymentId;
+use spawnpoint_model::query::{ListQuery, Page, Paged};
+use spawnpoint_model::token::{Actor, Scope};
+use spawnpoint_store::DeploymentEvent;
+
+use crate::stop::not_found;
+use crate::view::DeploymentView;
+use crate::{Engine, Error};
+
+impl Engine {
+    /// Shows one deployment; also for a while after it has ended.
+    ///
+    /// # Errors
+    /// `NotFound`, also for deployments of applications that are not the actor's business.
+    pub async fn get_deployment(&self, actor: &Actor, id: DeploymentId) -> Result<DeploymentView, Error> {
+        self.need(actor, Scope::Read)?;
+        let row = self.inner.rows.find(id).await?.filter(|row| actor.may_see(&row.spec.app));
+        self.view(row.ok_or_else(|| not_found(id))?).await
+    }
+
+    /// Lists deployments that have not ended.
+    ///
+    /// # Errors
+    /// Only if the store is not well.
+    pub async fn list_deployments(
+        &self,
+        actor: &Actor,
+        query: ListQuery,
+        page: Page,
+    ) -> Result<Paged<DeploymentView>, Error> {
+        self.need(actor, Scope::Read)?;
+        let query = ListQuery { apps: actor.apps.clone(), ..query };
+        let Paged { items, total, page } = self.inner.store.list_deployments(&query, page).await?;
+        let mut views = Vec::with_capacity(items.len());
+        for row in items {
+            views.push(self.view(Arc::new(row)).await?);
+        }
+        Ok(Paged { items: views, total, page })
+    }
+
+    /// The history of a deployment, oldest first.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn events(&self, actor: &Actor, id: DeploymentId) -> Result<Vec<DeploymentEvent>, Error> {
+        self.get_deployment(actor, id).await?;
+        Ok(self.inner.store.events(id).await?)
+    }
+}

@@ -1,0 +1,174 @@
+//! Carries the lifecycle out: looks at a row's workload, asks [`decide`], saves what it says, does the one action, and
+//! comes back until there is nothing left to do. Crash recovery is this same code.
+//!
+//! At most one task works on a row of this process; whoever [wakes](Engine::wake) the row meanwhile makes it look again.
+//! Other control planes on the same PostgreSQL may work on it too: compare-and-swap on the generation keeps it right.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use spawnpoint_model::deployment::{Desired, Phase};
+use spawnpoint_model::lifecycle::{Action, Observation, decide, due_at, expires_at};
+use spawnpoint_model::{Deployment, DeploymentId};
+use spawnpoint_store::{Conflict, StoreError};
+use tokio::sync::Notify;
+
+use crate::Engine;
+use crate::save::Change;
+
+/// Pause after the store or a host has failed.
+const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
+
+/// The rows that are being worked on.
+#[derive(Default)]
+pub(crate) struct Reconciler {
+    active: Mutex<HashMap<DeploymentId, Arc<Slot>>>,
+}
+
+/// One row that is being worked on.
+#[derive(Default)]
+pub(crate) struct Slot {
+    again: AtomicBool,
+    pub(crate) bell: Notify,
+}
+
+/// How long to wait before the next look; grows from look to look.
+struct Pause(Duration);
+
+impl Pause {
+    const fn new() -> Self {
+        Self(Duration::from_millis(2))
+    }
+
+    fn next(&mut self, phase: &Phase, unreachable: bool) -> Duration {
+        let most = match phase {
+            _ if unreachable => Duration::from_secs(2),
+            Phase::Stopping(_) => Duration::from_millis(500),
+            _ => Duration::from_millis(50),
+        };
+        let pause = if unreachable { self.0.max(Duration::from_millis(200)) } else { self.0 };
+        self.0 = (pause * 3 / 2).min(most);
+        pause.min(most)
+    }
+}
+
+impl Engine {
+    /// Has the row looked at now, or once more if it is being looked at.
+    pub(crate) fn wake(&self, id: DeploymentId) {
+        let slot = {
+            let mut active = self.inner.reconciler.active.lock();
+            if let Some(slot) = active.get(&id) {
+                slot.again.store(true, Ordering::SeqCst);
+                slot.bell.notify_one();
+                return;
+            }
+            let slot = Arc::new(Slot::default());
+            active.insert(id, slot.clone());
+            slot
+        };
+        let engine = self.clone();
+        self.inner.tracker.spawn(async move { engine.work_on(id, &slot).await });
+    }
+
+    /// Whether nobody works on any row now.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.inner.reconciler.active.lock().is_empty()
+    }
+
+    async fn work_on(&self, id: DeploymentId, slot: &Slot) {
+        loop {
+            slot.again.store(false, Ordering::SeqCst);
+            tokio::select! {
+                result = self.settle(id, slot) => if let Err(error) = result {
+                    tracing::warn!(deployment.id = %id, error = %error, "a deployment could not be worked on; trying again");
+                    tokio::select! {
+                        () = tokio::time::sleep(TROUBLE_PAUSE) => slot.again.store(true, Ordering::SeqCst),
+                        () = self.inner.stop.cancelled() => {}
+                    }
+                },
+                () = self.inner.stop.cancelled() => {}
+            }
+            let mut active = self.inner.reconciler.active.lock();
+            if self.inner.stop.is_cancelled() || !slot.again.load(Ordering::SeqCst) {
+                active.remove(&id);
+                return;
+            }
+        }
+    }
+
+    /// Steps until the row rests.
+    async fn settle(&self, id: DeploymentId, slot: &Slot) -> Result<(), StoreError> {
+        let mut seen = None;
+        let mut pause = Pause::new();
+        let mut asked_to_end = None;
+        while let Some(row) = self.inner.rows.find(id).await? {
+            let now = self.now();
+            let looked = match seen.take() {
+                Some(observation) => observation,
+                None if wants_a_look(&row, now) => self.observe(&row, true).await,
+                None => Observation::Nothing,
+            };
+            let decision = decide(&row, &looked, now, &self.inner.options.rules);
+            let row = match decision.next {
+                None => row,
+                Some(next) => {
+                    let change = Change { webhooks: decision.webhooks, release: decision.release, event: None };
+                    match self.save(&row, next, change).await {
+                        Ok(saved) => saved,
+                        Err(StoreError::Conflict(Conflict::Stale(_)) | StoreError::OutcomeUnknown) => continue,
+                        Err(other) => return Err(other),
+                    }
+                }
+            };
+            let unreachable = looked == Observation::Unreachable;
+            seen = Some(match decision.action {
+                Action::Rest => {
+                    self.inner.timers.set(id, due_at(&row, &self.inner.options.rules));
+                    return Ok(());
+                }
+                Action::Again => Observation::Nothing,
+                Action::Place => {
+                    self.place_again(&row).await?;
+                    Observation::Nothing
+                }
+                Action::Observe => self.observe(&row, true).await,
+                Action::Poll => self.poll(&row, slot, pause.next(&row.state.phase, unreachable)).await,
+                Action::Start => self.start_workload(&row).await,
+                Action::Stop(grace) if asked_to_end != Some(row.state.attempt) => {
+                    asked_to_end = Some(row.state.attempt);
+                    self.stop_workload(&row, grace).await
+                }
+                Action::Stop(grace) => {
+                    let wait = pause.next(&row.state.phase, unreachable).min(grace);
+                    self.poll(&row, slot, wait).await
+                }
+                Action::Remove => self.remove_workload(&row).await,
+            });
+        }
+        Ok(())
+    }
+
+    /// Waits for a hint, at most `wait`, then looks. A workload that is starting is only asked for its ports, unless a
+    /// hint came.
+    async fn poll(&self, row: &Deployment, slot: &Slot, wait: Duration) -> Observation {
+        let hinted = tokio::time::timeout(wait, slot.bell.notified()).await.is_ok();
+        let current = self.inner.rows.find_live(row.id);
+        let changed = current.is_some_and(|now| now.generation != row.generation);
+        if changed {
+            return Observation::Nothing;
+        }
+        let in_full = hinted || row.state.phase != Phase::Starting || wait >= Duration::from_millis(50);
+        self.observe(row, in_full).await
+    }
+}
+
+/// A ready row is looked at when it is woken, unless it is to be stopped anyway.
+fn wants_a_look(row: &Deployment, now: spawnpoint_model::Timestamp) -> bool {
+    row.state.phase == Phase::Ready
+        && row.state.desired == Desired::Run
+        && expires_at(row).is_none_or(|end| now < end)
+}

@@ -1,0 +1,167 @@
+//! Saving a changed row: the row itself, its history, what it gives back and whom to tell, in one transaction.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use spawnpoint_model::deployment::{After, FailureKind, Phase};
+use spawnpoint_model::lifecycle::due_at;
+use spawnpoint_model::webhook::WebhookEvent;
+use spawnpoint_model::{Deployment, Sealed, Timestamp};
+use spawnpoint_store::{Delivery, DeliveryState, StoreError, Tx};
+
+use crate::{Engine, Error};
+
+/// A port that somebody else holds stays unused for this long.
+const BUSY_PORT_QUARANTINE: Duration = Duration::from_secs(600);
+
+/// A row to be saved, and what comes with it.
+#[derive(Default)]
+pub(crate) struct Change {
+    /// Webhooks that are due.
+    pub(crate) webhooks: Vec<WebhookEvent>,
+    /// Ports and capacity are given back.
+    pub(crate) release: bool,
+    /// An event beside the change of phase: kind and detail.
+    pub(crate) event: Option<(&'static str, serde_json::Value)>,
+}
+
+impl Engine {
+    /// Saves `next` in place of `before`. Afterwards memory, timers and the webhook sender know of it.
+    pub(crate) async fn save(
+        &self,
+        before: &Deployment,
+        next: Deployment,
+        change: Change,
+    ) -> Result<Arc<Deployment>, StoreError> {
+        let inner = &self.inner;
+        let now = inner.clock.now();
+        let next = Arc::new(next);
+        let due = due_at(&next, &inner.options.rules);
+        let free_at = now.plus(self.quarantine_of(before));
+        let mut tx = Tx::new();
+        tx.save_deployment(&next, due);
+        append_history(&mut tx, before, &next, &change, now);
+        if let (true, Some(host)) = (change.release, &before.state.host) {
+            tx.release_ports(next.id, free_at);
+            tx.unreserve(host, &next.spec.resources);
+        }
+        for delivery in self.deliveries(&next, &change.webhooks, now).await? {
+            tx.enqueue_webhook(&delivery);
+        }
+        inner.store.commit(tx).await?;
+        inner.rows.put(&next);
+        inner.timers.set(next.id, due);
+        if let (true, Some(host)) = (change.release, &before.state.host) {
+            inner.fleet.release(host, next.spec.resources, &before.state.ports, free_at);
+        }
+        if !change.webhooks.is_empty() {
+            inner.sender.bell.notify_one();
+        }
+        Ok(next)
+    }
+
+    fn quarantine_of(&self, before: &Deployment) -> Duration {
+        match &before.state.phase {
+            Phase::Stopping(After::Replace(f) | After::Fail(f)) if f.kind == FailureKind::PortTaken => BUSY_PORT_QUARANTINE,
+            _ => self.inner.options.port_quarantine,
+        }
+    }
+
+    /// The outbox rows for `events`: their bodies are the status at this transition.
+    pub(crate) async fn deliveries(
+        &self,
+        row: &Arc<Deployment>,
+        events: &[WebhookEvent],
+        now: Timestamp,
+    ) -> Result<Vec<Delivery>, StoreError> {
+        let wanted: Vec<_> = events.iter().filter_map(|e| Some((*e, row.spec.webhooks.get(*e)?.clone()))).collect();
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let view = self.view(row.clone()).await.map_err(|e| match e {
+            Error::Unavailable(detail) => StoreError::Unavailable(detail),
+            other => StoreError::Internal(other.to_string()),
+        })?;
+        let body = (self.inner.render_status)(&view, now);
+        let delivery = |(event, url)| {
+            let mut random = [0_u8; 12];
+            self.inner.entropy.fill(&mut random);
+            let id = random.iter().fold("msg_".to_owned(), |id, byte| format!("{id}{byte:02x}"));
+            new_delivery(id, row, event, url, body.clone(), now)
+        };
+        Ok(wanted.into_iter().map(delivery).collect())
+    }
+}
+
+/// The history of a change: one event for the phase, one for what came with it.
+fn append_history(tx: &mut Tx, before: &Deployment, next: &Deployment, change: &Change, now: Timestamp) {
+    if let Some((kind, detail)) = &change.event {
+        tx.append_event(next.id, now, kind, &detail.to_string());
+    }
+    if before.state.phase != next.state.phase {
+        tx.append_event(next.id, now, next.state.phase.word(), &phase_detail(next).to_string());
+    }
+}
+
+/// What is worth keeping of a phase.
+pub(crate) fn phase_detail(row: &Deployment) -> serde_json::Value {
+    let state = &row.state;
+    let mut detail = json!({ "status": row.status().as_str(), "attempt": state.attempt });
+    let mut note = |key: &str, value: serde_json::Value| {
+        if let Some(fields) = detail.as_object_mut() {
+            fields.insert(key.to_owned(), value);
+        }
+    };
+    if let Some(host) = &state.host {
+        note("host", json!(host.as_str()));
+    }
+    if let Some(exit) = state.exit {
+        note("exit", json!({ "code": exit.code, "oom": exit.oom }));
+    }
+    match &state.phase {
+        Phase::Stopping(after) => note("then", json!(after)),
+        Phase::Failed(failure) => note("failure", json!(failure)),
+        Phase::Terminated(cause) => note("cause", json!(cause)),
+        Phase::Pending | Phase::Placed | Phase::Starting | Phase::Ready => {}
+    }
+    detail
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(_) | StoreError::OutcomeUnknown => {
+                tracing::warn!(error = %error, "the store did not answer as it should");
+                Self::Unavailable("the database is not available, please try again".to_owned())
+            }
+            StoreError::Conflict(conflict) => Self::Conflict(conflict.to_string()),
+            other => Self::Internal(other.to_string()),
+        }
+    }
+}
+
+fn new_delivery(
+    id: String,
+    row: &Deployment,
+    event: WebhookEvent,
+    url: Sealed,
+    body: String,
+    now: Timestamp,
+) -> Delivery {
+    Delivery {
+        id,
+        deployment: row.id,
+        // Generations grow with each change, and no change announces two events.
+        seq: row.generation,
+        event,
+        url,
+        body,
+        state: DeliveryState::Pending,
+        attempts: 0,
+        next_at: now,
+        last_error: None,
+        created_at: now,
+        delivered_at: None,
+    }
+}

@@ -1,0 +1,118 @@
+//! Stop: by a user, by the container itself.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use spawnpoint_model::deployment::{Phase, StopCause};
+use spawnpoint_model::lifecycle::{request_stop, stops_at_once};
+use spawnpoint_model::token::{Actor, Scope};
+use spawnpoint_model::{Deployment, DeploymentId};
+use spawnpoint_store::{Conflict, StoreError};
+
+use crate::callback::{Purpose, number_matches, token_matches};
+use crate::save::Change;
+use crate::view::DeploymentView;
+use crate::{Engine, Error};
+
+/// What the stop call says of the logs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LogChoice {
+    /// As configured (`true`).
+    Configured,
+    /// Skip them this once (`false`).
+    Skip,
+    /// Into this storage.
+    Storage(String),
+}
+
+/// What became of a stop.
+#[derive(Clone, Debug)]
+pub enum StopOutcome {
+    /// Stored; carried out as soon as the deployment is READY or in ERROR.
+    Deferred(DeploymentView),
+    /// It is being stopped (or was already).
+    Stopping(DeploymentView),
+}
+
+impl Engine {
+    /// Stops a deployment; final once this returns.
+    ///
+    /// # Errors
+    /// `NotFound`, `Forbidden` (another application's), `Gone` (terminated already).
+    pub async fn stop(&self, actor: &Actor, id: DeploymentId, logs: Option<LogChoice>) -> Result<StopOutcome, Error> {
+        self.need(actor, Scope::Deploy)?;
+        let row = self.inner.rows.find(id).await?.ok_or_else(|| not_found(id))?;
+        if !actor.may_see(&row.spec.app) {
+            return Err(Error::Forbidden(format!("this token may not stop deployments of {}", row.spec.app)));
+        }
+        self.stop_row(row, StopCause::User, logs).await
+    }
+
+    /// A container stops its own deployment, with the number and the token that were injected into it.
+    ///
+    /// # Errors
+    /// `Unauthorized` (bad or missing token, or an unknown id), `Forbidden` (wrong number), `Gone`.
+    pub async fn self_stop(
+        &self,
+        id: DeploymentId,
+        stop_key: &str,
+        token: Option<&str>,
+        logs: Option<LogChoice>,
+    ) -> Result<StopOutcome, Error> {
+        let vault = &self.inner.vault;
+        if !token.is_some_and(|token| token_matches(vault, Purpose::SelfStop, id, token)) {
+            return Err(Error::Unauthorized);
+        }
+        if !number_matches(vault, Purpose::SelfStop, id, stop_key) {
+            return Err(Error::Forbidden("this is not the stop key of the deployment".to_owned()));
+        }
+        let row = self.inner.rows.find(id).await?.ok_or_else(|| not_found(id))?;
+        self.stop_row(row, StopCause::SelfStop, logs).await
+    }
+
+    async fn stop_row(
+        &self,
+        mut row: Arc<Deployment>,
+        cause: StopCause,
+        logs: Option<LogChoice>,
+    ) -> Result<StopOutcome, Error> {
+        loop {
+            if matches!(row.state.phase, Phase::Terminated(_)) {
+                return Err(Error::Gone(format!("Deployment {} has already been terminated", row.id)));
+            }
+            let Some(next) = request_stop(&row, cause) else { break };
+            let detail = json!({ "cause": cause, "logs": logs.as_ref().map(LogChoice::as_str) });
+            let change = Change { event: Some(("stop_requested", detail)), ..Change::default() };
+            match self.save(&row, next, change).await {
+                Ok(saved) => {
+                    row = saved;
+                    break;
+                }
+                Err(StoreError::Conflict(Conflict::Stale(id))) => {
+                    row = self.inner.rows.find(id).await?.ok_or_else(|| not_found(id))?;
+                }
+                Err(other) => return Err(other.into()),
+            }
+        }
+        self.wake(row.id);
+        let at_once = stops_at_once(row.status());
+        let view = self.view(row).await?;
+        Ok(if at_once { StopOutcome::Stopping(view) } else { StopOutcome::Deferred(view) })
+    }
+}
+
+impl LogChoice {
+    /// The word in which it was asked for.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Configured => "true",
+            Self::Skip => "false",
+            Self::Storage(name) => name,
+        }
+    }
+}
+
+pub(crate) fn not_found(id: DeploymentId) -> Error {
+    Error::NotFound(format!("Deployment {id} does not exist"))
+}

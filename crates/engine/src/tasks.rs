@@ -1,0 +1,202 @@
+//! The background tasks, all of them:
+//!
+//! | task | when | what |
+//! |---|---|---|
+//! | adopt | once, at start | each host is listed before anything is done on it; then every due row is woken |
+//! | watch | always, per host | hints from the engine wake rows |
+//! | resync | every 15 s, and when hints were lost, per host | probe, full list, differences; then strays are swept |
+//! | timers | when due | deadlines, `max_duration`, retention of errors |
+//! | webhooks | when due | the outbox is sent |
+//! | gc | every 30 s | ended rows, ports after quarantine, old keys, unused revisions are deleted |
+//!
+//! Each ends when the engine is told to stop; a panic in one is logged and the task begins again.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use spawnpoint_driver::Hint;
+use spawnpoint_store::Tx;
+use tokio::sync::Notify;
+
+use crate::Engine;
+use crate::hosts::HostRuntime;
+
+const GC_EVERY: Duration = Duration::from_secs(30);
+/// A host must answer within this at start, else it is adopted when it comes back.
+const ADOPT_PATIENCE: Duration = Duration::from_secs(10);
+/// Rows are looked for in a shared database this often: another control plane may have died with them.
+const CLAIM_EVERY: Duration = Duration::from_secs(1);
+const CLAIM_MAX: u32 = 500;
+/// Ended rows that are deleted in one transaction.
+const PURGE_MAX: u32 = 500;
+
+/// Adopts, then starts everything.
+pub(crate) async fn start(engine: &Engine) {
+    let hosts = engine.inner.fleet.all().to_vec();
+    let adoptions = hosts.iter().map(|runtime| async {
+        match tokio::time::timeout(ADOPT_PATIENCE, engine.resync_host(runtime)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(host.id = %runtime.id(), error = %error, "host could not be adopted yet"),
+            Err(_) => tracing::warn!(host.id = %runtime.id(), "host did not answer in time; it is adopted when it does"),
+        }
+    });
+    futures_util::future::join_all(adoptions).await;
+    wake_all(engine).await;
+    for runtime in hosts {
+        let relist = Arc::new(Notify::new());
+        forever(engine, "watch", {
+            let (engine, runtime, relist) = (engine.clone(), runtime.clone(), relist.clone());
+            move || watch(engine.clone(), runtime.clone(), relist.clone())
+        });
+        forever(engine, "resync", {
+            let engine = engine.clone();
+            move || resync(engine.clone(), runtime.clone(), relist.clone())
+        });
+    }
+    for (name, task) in [("timers", Task::Timers), ("webhooks", Task::Webhooks), ("gc", Task::Gc)] {
+        let inner = engine.clone();
+        forever(engine, name, move || task.run(inner.clone()));
+    }
+    if !engine.inner.rows.is_exact() {
+        let inner = engine.clone();
+        forever(engine, "claim", move || claim(inner.clone()));
+    }
+}
+
+/// Wakes every row that has something to do now and sets the timers of the others.
+async fn wake_all(engine: &Engine) {
+    let rows = match engine.inner.rows.live().await {
+        Ok(rows) => rows,
+        Err(error) => return tracing::error!(error = %error, "the live deployments could not be read"),
+    };
+    let now = engine.now();
+    for row in rows {
+        match spawnpoint_model::lifecycle::due_at(&row, &engine.inner.options.rules) {
+            Some(due) if due <= now => engine.wake(row.id),
+            due => engine.inner.timers.set(row.id, due),
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Task {
+    Timers,
+    Webhooks,
+    Gc,
+}
+
+impl Task {
+    async fn run(self, engine: Engine) {
+        match self {
+            Self::Timers => timers(engine).await,
+            Self::Webhooks => crate::webhooks::run(engine).await,
+            Self::Gc => every(GC_EVERY, || gc(&engine)).await,
+        }
+    }
+}
+
+/// Runs a task until the engine stops; begins it again should it end or panic.
+fn forever<F>(engine: &Engine, name: &'static str, task: impl Fn() -> F + Send + 'static)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let stop = engine.inner.stop.clone();
+    engine.inner.tracker.spawn(async move {
+        while !stop.is_cancelled() {
+            let run = tokio::spawn(task());
+            let abort = run.abort_handle();
+            tokio::select! {
+                ended = run => if let Err(error) = ended {
+                    tracing::error!(task = name, error = %error, "a background task has failed; it begins again");
+                },
+                () = stop.cancelled() => abort.abort(),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+    });
+}
+
+async fn every<F: Future<Output = ()>>(period: Duration, run: impl Fn() -> F) {
+    loop {
+        tokio::time::sleep(period).await;
+        run().await;
+    }
+}
+
+async fn watch(engine: Engine, runtime: Arc<HostRuntime>, relist: Arc<Notify>) {
+    let mut hints = match runtime.driver().watch().await {
+        Ok(hints) => hints,
+        Err(error) => return tracing::debug!(host.id = %runtime.id(), error = %error, "no hints from this host now"),
+    };
+    while let Some(hint) = hints.next().await {
+        match hint {
+            Hint::Changed(id) => engine.wake(id.deployment),
+            Hint::Resync => relist.notify_one(),
+        }
+    }
+    relist.notify_one();
+}
+
+async fn resync(engine: Engine, runtime: Arc<HostRuntime>, relist: Arc<Notify>) {
+    loop {
+        let _ = tokio::time::timeout(engine.inner.options.resync_every, relist.notified()).await;
+        if let Err(error) = engine.resync_host(&runtime).await {
+            tracing::warn!(host.id = %runtime.id(), error = %error, "a host could not be compared with its rows");
+        }
+        engine.sweep(&runtime).await;
+    }
+}
+
+async fn timers(engine: Engine) {
+    const HEARTBEAT: Duration = Duration::from_millis(500);
+    loop {
+        for id in engine.inner.timers.take_due(engine.now()) {
+            engine.wake(id);
+        }
+        let wait = engine.inner.timers.next().map_or(HEARTBEAT, |next| next.since(engine.now()).min(HEARTBEAT));
+        let _ = tokio::time::timeout(wait.max(Duration::from_millis(1)), engine.inner.timers.bell.notified()).await;
+    }
+}
+
+/// Takes over rows whose time has come in a shared database.
+async fn claim(engine: Engine) {
+    let owner = format!("{:016x}", engine.inner.entropy.u64());
+    loop {
+        tokio::time::sleep(CLAIM_EVERY).await;
+        let now = engine.now();
+        match engine.inner.store.claim_due(&owner, now, now.plus(Duration::from_secs(15)), CLAIM_MAX).await {
+            Ok(rows) => rows.into_iter().for_each(|row| engine.wake(row.id)),
+            Err(error) => tracing::warn!(error = %error, "due deployments could not be read"),
+        }
+        if let Err(error) = engine.reload_hosts().await {
+            tracing::warn!(error = %error, "the hosts' usage could not be read");
+        }
+    }
+}
+
+/// Deletes what nobody needs any more.
+async fn gc(engine: &Engine) {
+    let inner = &engine.inner;
+    let now = engine.now();
+    let retention = i64::try_from(inner.options.terminated_retention.as_micros()).unwrap_or(i64::MAX);
+    let before = spawnpoint_model::Timestamp(now.micros().saturating_sub(retention));
+    let mut tx = Tx::new();
+    tx.free_expired_ports(now);
+    tx.purge_requests(now);
+    tx.purge_deliveries(before);
+    tx.purge_revisions();
+    match inner.store.terminated_before(before, PURGE_MAX).await {
+        Ok(ids) => ids.into_iter().for_each(|id| tx.delete_deployment(id)),
+        Err(error) => tracing::warn!(error = %error, "ended deployments could not be read"),
+    }
+    match inner.store.commit(tx).await {
+        Ok(()) => inner.fleet.expire_ports(now),
+        Err(error) => tracing::warn!(error = %error, "what is no longer needed could not be deleted"),
+    }
+    inner.rows.trim_revisions();
+}

@@ -1,0 +1,251 @@
+//! What the reconciler does to a workload through its host's driver, and what comes of it.
+
+use std::time::Duration;
+
+use spawnpoint_driver::{Credentials, DriverError, PortPublish, Running, WorkloadSpec};
+use spawnpoint_model::deployment::{Failure, FailureKind, Phase};
+use spawnpoint_model::lifecycle::{Observation, Retry};
+use spawnpoint_model::port::PortBinding;
+use spawnpoint_model::secret::Plaintext;
+use spawnpoint_model::{Deployment, VersionSpec};
+
+use crate::hosts::HostRuntime;
+use crate::view::DeploymentView;
+use crate::{Engine, Error, environment};
+
+/// Purpose under which registry secrets are sealed.
+pub(crate) const REGISTRY_PURPOSE: &str = "registry";
+/// Pause before a start is tried again that has failed for the moment.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// Progress of a pull is logged this often.
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+
+impl Engine {
+    /// Looks at the workload of the row's attempt. `in_full` asks the engine for its state; else only its ports are
+    /// looked at, which is much cheaper.
+    pub(crate) async fn observe(&self, row: &Deployment, in_full: bool) -> Observation {
+        let Some(runtime) = row.state.host.as_ref().and_then(|host| self.inner.fleet.find(host)) else {
+            return Observation::Unreachable;
+        };
+        if in_full {
+            match runtime.driver().inspect(row.workload()).await {
+                Ok(None) => return Observation::Absent,
+                Ok(Some(seen)) => match seen.state {
+                    Running::Starting => return Observation::Starting,
+                    Running::Exited(exit) => return Observation::Exited(exit),
+                    Running::Running => {}
+                },
+                Err(error) => {
+                    tracing::debug!(host.id = %runtime.id(), error = %error, "a host did not answer");
+                    return Observation::Unreachable;
+                }
+            }
+        }
+        if row.state.phase != Phase::Starting {
+            return Observation::Running { listening: true };
+        }
+        self.observe_ports(row, runtime).await
+    }
+
+    async fn observe_ports(&self, row: &Deployment, runtime: &HostRuntime) -> Observation {
+        let checked: Vec<PortPublish> = row.state.ports.iter().filter(|port| port.to_check).flat_map(publish).collect();
+        if checked.is_empty() {
+            return Observation::Running { listening: true };
+        }
+        let listening = runtime.driver().listening(row.workload(), &checked).await.unwrap_or(false);
+        Observation::Running { listening }
+    }
+
+    /// Makes and starts the workload, pulling its image first if that is needed.
+    pub(crate) async fn start_workload(&self, row: &Deployment) -> Observation {
+        let Some(runtime) = row.state.host.as_ref().and_then(|host| self.inner.fleet.find(host)).cloned() else {
+            return Observation::Unreachable;
+        };
+        let view = match self.view(row.clone().into()).await {
+            Ok(view) => view,
+            Err(Error::Unavailable(_)) => return Observation::Nothing,
+            Err(error) => return fail(FailureKind::StartFailed, error.to_string(), Retry::Never),
+        };
+        let spec = match self.workload_spec(&view, &runtime) {
+            Ok(spec) => spec,
+            Err(detail) => return fail(FailureKind::StartFailed, detail, Retry::Never),
+        };
+        let result = self.ensure(row, &runtime, &view.version, &spec).await;
+        match result {
+            Ok(()) => {
+                self.inner.fleet.add_image(runtime.id(), &spec.image);
+                self.observe_ports(row, &runtime).await
+            }
+            Err(error) => {
+                tracing::info!(deployment.id = %row.id, host.id = %runtime.id(), error = %error, "a start did not succeed");
+                self.start_failed(error).await
+            }
+        }
+    }
+
+    /// `ensure`, with a pull before it where the image moves or is missing.
+    async fn ensure(
+        &self,
+        row: &Deployment,
+        runtime: &HostRuntime,
+        version: &VersionSpec,
+        spec: &WorkloadSpec,
+    ) -> Result<(), DriverError> {
+        if version.image.is_moving() {
+            self.pull(row, runtime, version, true).await?;
+        }
+        match runtime.driver().ensure(spec).await {
+            Err(DriverError::ImageMissing) => {
+                self.pull(row, runtime, version, false).await?;
+                runtime.driver().ensure(spec).await
+            }
+            other => other,
+        }
+    }
+
+    async fn pull(
+        &self,
+        row: &Deployment,
+        runtime: &HostRuntime,
+        version: &VersionSpec,
+        refresh: bool,
+    ) -> Result<(), DriverError> {
+        let image = version.image.reference();
+        let credentials = self.credentials(version).map_err(DriverError::Invalid)?;
+        let left = row.state.deadline.map_or(Duration::MAX, |end| end.since(self.now()));
+        let last = parking_lot::Mutex::new(tokio::time::Instant::now());
+        let progress = |done: u64, all: Option<u64>| {
+            let mut last = last.lock();
+            if last.elapsed() >= PROGRESS_EVERY {
+                *last = tokio::time::Instant::now();
+                tracing::info!(deployment.id = %row.id, host.id = %runtime.id(), image, done_bytes = done, all_bytes = all, "pulling");
+            }
+        };
+        let pull = runtime.driver().prepare(&image, credentials.as_ref(), refresh, &progress);
+        tokio::time::timeout(left, pull).await.unwrap_or(Err(DriverError::PullTimeout))
+    }
+
+    fn credentials(&self, version: &VersionSpec) -> Result<Option<Credentials>, String> {
+        let (Some(username), Some(sealed)) = (&version.image.username, &version.image.token) else { return Ok(None) };
+        let token = self
+            .inner
+            .vault
+            .open(sealed, REGISTRY_PURPOSE)
+            .map_err(|_| "the registry secret of the version cannot be opened".to_owned())?;
+        Ok(Some(Credentials { username: username.clone(), token }))
+    }
+
+    fn workload_spec(&self, view: &DeploymentView, runtime: &HostRuntime) -> Result<WorkloadSpec, String> {
+        let row = &view.deployment;
+        let callback = runtime.setup.callback_url.as_deref().unwrap_or(&self.inner.options.callback_url);
+        let env: Vec<(String, Plaintext)> = environment::build(view, callback, &self.inner.vault)?;
+        Ok(WorkloadSpec {
+            id: row.workload(),
+            installation: self.inner.store.installation().clone(),
+            host: runtime.id().clone(),
+            image: view.version.image.reference(),
+            command: words(view.command()),
+            arguments: words(view.arguments()),
+            env,
+            ports: row.state.ports.iter().flat_map(publish).collect(),
+            resources: row.spec.resources,
+            pids_max: runtime.setup.pids_max,
+            security: runtime.setup.security,
+        })
+    }
+
+    /// What a failed start means for the lifecycle.
+    async fn start_failed(&self, error: DriverError) -> Observation {
+        let detail = error.to_string();
+        match error {
+            DriverError::ImageMissing => fail(FailureKind::ImageUnavailable, detail, Retry::Elsewhere),
+            DriverError::ImageUnavailable { permanent: true, .. } => {
+                fail(FailureKind::ImageUnavailable, detail, Retry::Never)
+            }
+            DriverError::PullTimeout => fail(FailureKind::PullTimeout, detail, Retry::Never),
+            DriverError::PortBusy { .. } => fail(FailureKind::PortTaken, detail, Retry::OtherPorts),
+            DriverError::NoCapacity(_) | DriverError::Internal(_) => {
+                fail(FailureKind::StartFailed, detail, Retry::Elsewhere)
+            }
+            DriverError::Invalid(_) | DriverError::Conflict | DriverError::StartFailed(_) | DriverError::Unsupported => {
+                fail(FailureKind::StartFailed, detail, Retry::Never)
+            }
+            // The registry may answer better in a moment; the deadline ends it.
+            DriverError::ImageUnavailable { permanent: false, .. } => {
+                tokio::time::sleep(RETRY_PAUSE).await;
+                Observation::Nothing
+            }
+            // Nobody knows what came of it: look.
+            DriverError::Timeout => Observation::Nothing,
+            DriverError::Unavailable(_) => {
+                tokio::time::sleep(RETRY_PAUSE).await;
+                Observation::Unreachable
+            }
+        }
+    }
+
+    pub(crate) async fn stop_workload(&self, row: &Deployment, grace: Duration) -> Observation {
+        let Some(runtime) = row.state.host.as_ref().and_then(|host| self.inner.fleet.find(host)) else {
+            return Observation::Unreachable;
+        };
+        match runtime.driver().stop(row.workload(), grace).await {
+            Ok(()) => self.observe(row, true).await,
+            Err(error) => {
+                tracing::warn!(deployment.id = %row.id, host.id = %runtime.id(), error = %error, "a stop did not reach its workload");
+                Observation::Unreachable
+            }
+        }
+    }
+
+    pub(crate) async fn remove_workload(&self, row: &Deployment) -> Observation {
+        let Some(runtime) = row.state.host.as_ref().and_then(|host| self.inner.fleet.find(host)) else {
+            return Observation::Unreachable;
+        };
+        match runtime.driver().remove(row.workload()).await {
+            // Believed only when the host says so itself.
+            Ok(()) => self.observe(row, true).await,
+            Err(error) => {
+                tracing::warn!(deployment.id = %row.id, host.id = %runtime.id(), error = %error, "a removal did not succeed; trying again");
+                Observation::Unreachable
+            }
+        }
+    }
+}
+
+fn fail(kind: FailureKind, detail: String, retry: Retry) -> Observation {
+    Observation::StartFailed(Failure::new(kind, detail), retry)
+}
+
+/// A binding as drivers publish it: once a transport.
+pub(crate) fn publish(port: &PortBinding) -> impl Iterator<Item = PortPublish> + '_ {
+    port.protocol.transports().iter().map(|transport| PortPublish {
+        internal: port.internal,
+        external: port.external,
+        transport: *transport,
+    })
+}
+
+/// A command as words: split as a shell splits, or given to `/bin/sh -c` whole if it uses what only a shell can do.
+fn words(command: Option<&str>) -> Option<Vec<String>> {
+    let command = command.map(str::trim).filter(|text| !text.is_empty())?;
+    let needs_shell = command.contains(['|', ';', '<', '>', '$', '&', '`', '\n']);
+    match shell_words::split(command) {
+        Ok(words) if !needs_shell => Some(words),
+        _ => Some(vec!["/bin/sh".to_owned(), "-c".to_owned(), command.to_owned()]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::words;
+
+    #[test]
+    fn commands_are_split_as_a_shell_splits_them() {
+        let owned = |words: &[&str]| Some(words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>());
+        assert_eq!(words(Some("./server -log 'two words'")), owned(&["./server", "-log", "two words"]));
+        assert_eq!(words(Some("a && b")), owned(&["/bin/sh", "-c", "a && b"]));
+        assert_eq!(words(Some("echo $HOME")), owned(&["/bin/sh", "-c", "echo $HOME"]));
+        assert_eq!(words(Some("  ")), None);
+        assert_eq!(words(None), None);
+    }
+}

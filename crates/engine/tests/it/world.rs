@@ -1,0 +1,334 @@
+//! What the tests stand on: an engine over a real database, fake hosts, a webhook receiver, a clock of their own.
+//! [`World::end`] stops what runs and asserts that nothing is left over.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use parking_lot::Mutex;
+use spawnpoint_driver::Security;
+use spawnpoint_driver::fake::{FakeConfig, FakeDriver, FakeEngine};
+use spawnpoint_engine::apps::NewApp;
+use spawnpoint_engine::versions::VersionInput;
+use spawnpoint_engine::webhooks::Network;
+use spawnpoint_engine::{
+    DeployRequest, DeploymentView, Engine, Entropy, Error, HostSetup, ManualClock, Options, Parts, WebhookUrls,
+};
+use spawnpoint_model::deployment::{Phase, Status};
+use spawnpoint_model::port::PortSpec;
+use spawnpoint_model::query::{ListQuery, Page};
+use spawnpoint_model::site::{Host, Location, Site};
+use spawnpoint_model::token::{Actor, Scope};
+use spawnpoint_model::units::Resources;
+use spawnpoint_model::{AppName, CpuUnits, DeploymentId, HostId, MemoryMib, Plaintext, Protocol, Timestamp, TokenId, VersionName};
+use spawnpoint_store::{Database, Store, Vault};
+
+pub const NOW: Timestamp = Timestamp(1_790_000_000_000_000);
+
+/// Runs a test on both databases.
+macro_rules! on_both {
+    ($(async fn $name:ident($world:ident: &mut World) $body:block)*) => { $(
+        mod $name {
+            use super::*;
+
+            async fn body($world: &mut World) $body
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_sqlite() {
+                let mut world = World::sqlite().await;
+                Box::pin(body(&mut world)).await;
+                Box::pin(world.end()).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_postgres() {
+                let Some(mut world) = World::postgres().await else { return };
+                Box::pin(body(&mut world)).await;
+                Box::pin(world.end()).await;
+            }
+        }
+    )* };
+}
+pub(crate) use on_both;
+
+/// A webhook as it arrived.
+#[derive(Clone, Debug)]
+pub struct Received {
+    pub path: String,
+    pub headers: HeaderMap,
+    pub body: String,
+}
+
+/// A receiver of webhooks whose answers are scripted; 204 when the script is over.
+#[derive(Clone, Default)]
+pub struct Receiver {
+    pub received: Arc<Mutex<Vec<Received>>>,
+    pub answers: Arc<Mutex<Vec<(u16, Option<&'static str>)>>>,
+}
+
+pub struct World {
+    pub engine: Engine,
+    pub clock: Arc<ManualClock>,
+    pub hosts: Vec<Arc<FakeEngine>>,
+    pub store: Store,
+    pub receiver: Receiver,
+    pub receiver_address: SocketAddr,
+    pub admin: Actor,
+    database: Database,
+    schema: Option<(String, String)>,
+    _directory: tempfile::TempDir,
+}
+
+/// Three cities, one host each.
+const CITIES: [(&str, f64, f64); 3] = [("lyon", 45.75, 4.85), ("montreal", 45.5, -73.57), ("tokyo", 35.68, 139.69)];
+
+impl World {
+    pub async fn sqlite() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let database = Database::Sqlite(directory.path().join("spawnpoint.db"));
+        Self::over(database, None, directory).await
+    }
+
+    pub async fn postgres() -> Option<Self> {
+        let Ok(url) = std::env::var("SPAWNPOINT_TEST_POSTGRES") else {
+            eprintln!("skipped: SPAWNPOINT_TEST_POSTGRES holds no URL of a PostgreSQL server");
+            return None;
+        };
+        let directory = tempfile::tempdir().unwrap();
+        let random = directory.path().file_name().unwrap().to_str().unwrap().to_lowercase();
+        let schema = format!("test_{}", random.replace(|c: char| !c.is_ascii_alphanumeric(), ""));
+        execute(&url, &format!("create schema {schema}")).await;
+        let separator = if url.contains('?') { '&' } else { '?' };
+        let scoped = format!("{url}{separator}options=-c%20search_path%3D{schema}");
+        Some(Self::over(Database::Postgres(scoped), Some((url, schema)), directory).await)
+    }
+
+    async fn over(database: Database, schema: Option<(String, String)>, directory: tempfile::TempDir) -> Self {
+        let receiver = Receiver::default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let receiver_address = listener.local_addr().unwrap();
+        let router = axum::Router::new().fallback(receive).with_state(receiver.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let hosts = CITIES.map(|_| FakeEngine::new(FakeConfig::default())).to_vec();
+        let clock = ManualClock::new(NOW);
+        let store = Store::open(&database, NOW).await.unwrap();
+        let engine = start(&store, &clock, &hosts).await;
+        let admin = Actor { token: TokenId::from("test"), scope: Scope::Admin, apps: Vec::new() };
+        let world =
+            Self { engine, clock, hosts, store, receiver, receiver_address, admin, database, schema, _directory: directory };
+        world.create_app("arena").await;
+        world.create_version("arena", "v1", "fake/game:ok", |_| {}).await;
+        world
+    }
+
+    /// The control plane dies without a word, and a new one begins on the same database and hosts.
+    pub async fn crash_and_restart(&mut self) {
+        self.engine.shut_down(Duration::from_secs(5)).await;
+        self.store.clone().close().await;
+        self.store = Store::open(&self.database, NOW).await.unwrap();
+        self.engine = start(&self.store, &self.clock, &self.hosts).await;
+    }
+
+    pub async fn create_app(&self, name: &str) {
+        let new = NewApp { name: app(name), is_active: true, image: String::new() };
+        self.engine.create_app(&self.admin, new).await.unwrap();
+    }
+
+    /// A version of 1 vCPU and 512 MiB with the UDP port 7777 called `game`.
+    pub async fn create_version(&self, of: &str, name: &str, image: &str, change: impl FnOnce(&mut VersionInput)) {
+        let (image, tag) = image.split_once(':').unwrap();
+        let port =
+            PortSpec { port: 7777, protocol: Protocol::Udp, to_check: true, tls_upgrade: false, name: Some("game".into()) };
+        let mut input = VersionInput {
+            name: Some(VersionName::parse(name).unwrap()),
+            registry: Some(String::new()),
+            image: Some(image.into()),
+            tag: Some(tag.into()),
+            cpu: Some(1024),
+            memory: Some(512),
+            ports: Some(vec![port]),
+            ..VersionInput::default()
+        };
+        change(&mut input);
+        self.engine.create_version(&self.admin, &app(of), input).await.unwrap();
+    }
+
+    /// A request for `arena` with all three webhooks, at `/ready`, `/error` and `/terminated` of the receiver.
+    pub fn request(&self, version: &str) -> DeployRequest {
+        let url = |path: &str| Some(Plaintext::new(format!("http://{}/{path}", self.receiver_address)));
+        DeployRequest {
+            app: app("arena"),
+            version: Some(VersionName::parse(version).unwrap()),
+            players: Vec::new(),
+            centroid: None,
+            filters: Vec::new(),
+            preferred_hosts: Vec::new(),
+            require_cached: false,
+            env: Vec::new(),
+            tags: Vec::new(),
+            webhooks: WebhookUrls { on_ready: url("ready"), on_error: url("error"), on_terminated: url("terminated") },
+            command: None,
+            arguments: None,
+            log_storage: None,
+            resources: None,
+        }
+    }
+
+    /// Deploys a version and returns the id.
+    pub async fn deploy(&self, version: &str) -> DeploymentId {
+        self.engine.deploy(&self.admin, self.request(version), None).await.unwrap().view.deployment.id
+    }
+
+    /// Deploys a version and waits until it is ready.
+    pub async fn deploy_ready(&self, version: &str) -> DeploymentId {
+        let id = self.deploy(version).await;
+        self.until(id, Status::Ready).await;
+        id
+    }
+
+    pub async fn view(&self, id: DeploymentId) -> DeploymentView {
+        self.engine.get_deployment(&self.admin, id).await.unwrap()
+    }
+
+    /// Waits, with bounded patience, until the deployment has this status.
+    pub async fn until(&self, id: DeploymentId, status: Status) -> DeploymentView {
+        let mut last = None;
+        for _ in 0..1000 {
+            let view = self.view(id).await;
+            if view.deployment.status() == status {
+                return view;
+            }
+            last = Some(view);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{id} did not become {status:?}: {:?}", last.unwrap().deployment.state);
+    }
+
+    /// Waits, with bounded patience, until `condition` holds.
+    pub async fn eventually(&self, what: &str, condition: impl AsyncFn() -> bool) {
+        for _ in 0..1000 {
+            if condition().await {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("in vain: {what}");
+    }
+
+    pub async fn stop(&self, id: DeploymentId) -> Result<spawnpoint_engine::stop::StopOutcome, Error> {
+        self.engine.stop(&self.admin, id, None).await
+    }
+
+    /// Paths of the webhooks that arrived, in order.
+    pub fn arrived(&self) -> Vec<String> {
+        self.receiver.received.lock().iter().map(|r| r.path.clone()).collect()
+    }
+
+    pub fn workloads(&self) -> usize {
+        self.hosts.iter().map(|host| host.workload_count()).sum()
+    }
+
+    /// Violations that the audit counts, as sentences.
+    pub async fn violations(&self) -> Vec<String> {
+        let findings = self.engine.audit().await.unwrap();
+        findings.into_iter().flat_map(|f| f.violations.into_iter().map(move |v| format!("{}: {v}", f.id))).collect()
+    }
+
+    /// Stops everything and asserts that nothing is left: no workload, no held port, no reserved capacity, no pending
+    /// webhook, no violation.
+    pub async fn end(self) {
+        for host in &self.hosts {
+            host.set_unreachable(false);
+        }
+        self.receiver.answers.lock().clear();
+        let page = Page { number: 1, limit: 100 };
+        let live = self.engine.list_deployments(&self.admin, ListQuery::default(), page).await.unwrap();
+        for view in &live.items {
+            self.stop(view.deployment.id).await.ok();
+        }
+        for view in &live.items {
+            self.eventually("the deployment ends", async || {
+                self.clock.advance(Duration::from_millis(100));
+                matches!(self.view(view.deployment.id).await.deployment.state.phase, Phase::Terminated(_))
+            })
+            .await;
+        }
+        self.eventually("all webhooks are sent", async || {
+            self.clock.advance(Duration::from_secs(60));
+            self.store.count_pending_deliveries().await.unwrap() == 0
+        })
+        .await;
+        assert_eq!(self.violations().await, Vec::<String>::new());
+        let held = self.store.port_leases(None).await.unwrap().into_iter().filter(|lease| lease.free_at.is_none());
+        assert_eq!(held.count(), 0, "ports are still leased");
+        let reserved = self.store.host_usage().await.unwrap();
+        assert!(reserved.iter().all(|usage| usage.reserved == Resources::default()), "{reserved:?}");
+        assert_eq!(self.workloads(), 0, "workloads are left");
+        self.engine.shut_down(Duration::from_secs(5)).await;
+        if let Some((url, schema)) = &self.schema {
+            execute(url, &format!("drop schema {schema} cascade")).await;
+        }
+    }
+}
+
+async fn receive(State(receiver): State<Receiver>, request: axum::extract::Request) -> (StatusCode, HeaderMap) {
+    let (head, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+    let body = String::from_utf8(body.to_vec()).unwrap();
+    receiver.received.lock().push(Received { path: head.uri.path().to_owned(), headers: head.headers, body });
+    let mut answers = receiver.answers.lock();
+    let (code, retry_after) = if answers.is_empty() { (204, None) } else { answers.remove(0) };
+    let mut headers = HeaderMap::new();
+    if let Some(seconds) = retry_after {
+        headers.insert("retry-after", seconds.parse().unwrap());
+    }
+    (StatusCode::from_u16(code).unwrap(), headers)
+}
+
+async fn start(store: &Store, clock: &Arc<ManualClock>, hosts: &[Arc<FakeEngine>]) -> Engine {
+    let mut options = Options::new("games.test", "http://api.test", Plaintext::new("whsec_c3Bhd25wb2ludC10ZXN0cw=="));
+    options.webhook_networks = vec![Network::parse("127.0.0.0/8").unwrap()];
+    options.resync_every = Duration::from_millis(200);
+    let setups = CITIES.iter().zip(hosts).map(|((city, latitude, longitude), fake)| {
+        let location = Location { city: (*city).into(), latitude: *latitude, longitude: *longitude, ..Location::default() };
+        let site = Arc::new(Site { id: (*city).into(), location, tags: Vec::new() });
+        let id = HostId::from(format!("{city}-1"));
+        let host = Host {
+            id: id.clone(),
+            site,
+            public_address: "203.0.113.1".parse().unwrap(),
+            capacity: Resources { cpu: CpuUnits(4096), memory: MemoryMib(4096) },
+            port_range: 30_000..=30_099,
+            private_fleet: None,
+            cordoned: false,
+            base_clock_mhz: 2000,
+        };
+        let driver = Arc::new(FakeDriver::on(fake.clone(), store.installation(), id));
+        HostSetup { host: Arc::new(host), driver, callback_url: None, security: Security::Baseline, pids_max: 512 }
+    });
+    let parts = Parts {
+        options,
+        clock: clock.clone(),
+        entropy: Arc::new(Entropy::from_system()),
+        positions: Arc::new(spawnpoint_engine::positions::NoPositions),
+        render_status: Arc::new(|view, _| format!("{{\"status\":\"{}\"}}", view.deployment.status().as_str())),
+        store: store.clone(),
+        vault: Arc::new(Vault::from_master_key([7; 32])),
+        hosts: setups.collect(),
+    };
+    Engine::start(parts).await.unwrap()
+}
+
+pub fn app(name: &str) -> AppName {
+    AppName::parse(name).unwrap()
+}
+
+async fn execute(url: &str, sql: &str) {
+    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+    let connection = tokio::spawn(connection);
+    client.batch_execute(sql).await.unwrap();
+    drop(client);
+    let _ = connection.await;
+}
