@@ -1,0 +1,30 @@
+//! Every bound on a request as such; bounds on values stand in [`spawnpoint_model::limits`].
+
+use std::time::Duration;
+
+/// Bytes of a request's body.
+pub const BODY_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of the body of a call that changes an application or a version: they carry pictures.
+pub const LARGE_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Time for a body to arrive.
+pub const BODY_READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time for the headers of a request to arrive; also how long a connection may idle between requests.
+pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of a request's line and headers.
+pub const HEADER_BYTES_MAX: usize = 16 * 1024;
+/// Headers of a request.
+pub const HEADERS_MAX: usize = 100;
+/// Connections at one time.
+pub const CONNECTIONS_MAX: usize = 1024;
+/// Connections at one time from one address, unless it is loopback or a trusted proxy.
+pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 64;
+/// Bytes of a token.
+pub const TOKEN_BYTES_MAX: usize = 512;
+/// Characters of the name of a log storage.
+pub const STORAGE_NAME_CHARS_MAX: usize = 64;
+/// Bytes of the `query` parameter of a list.
+pub const LIST_QUERY_BYTES_MAX: usize = 16 * 1024;
+/// Items a page where the client does not say: deployments.
+pub const DEPLOYMENTS_PAGE: u32 = 20;
+/// Items a page where the client does not say: applications and versions. Unity reads the first page alone.
+pub const APPS_PAGE: u32 = 100;

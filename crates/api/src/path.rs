@@ -1,0 +1,72 @@
+//! Segments of a path, percent-decoded, with errors as JSON.
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequestParts, Path};
+use axum::http::request::Parts;
+use serde::de::DeserializeOwned;
+use spawnpoint_model::{AppName, DeploymentId, VersionName};
+
+use crate::error::ApiError;
+
+/// The segments of a path as texts.
+pub struct Segments<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Segments<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        match Path::from_request_parts(parts, state).await {
+            Ok(Path(segments)) => Ok(Self(segments)),
+            Err(PathRejection::FailedToDeserializePathParams(_)) => {
+                Err(ApiError::bad_request("the path is not UTF-8 text once it is decoded"))
+            }
+            Err(_) => Err(ApiError::bad_request("the path cannot be read")),
+        }
+    }
+}
+
+/// The id of a deployment; what cannot be one is not found.
+///
+/// # Errors
+/// 404.
+pub fn deployment(text: &str) -> Result<DeploymentId, ApiError> {
+    text.parse().map_err(|_| ApiError::not_found("there is no deployment with this id"))
+}
+
+/// The name of an application; what cannot be one is not found.
+///
+/// # Errors
+/// 404.
+pub fn app(text: &str) -> Result<AppName, ApiError> {
+    AppName::parse(text).map_err(|_| ApiError::not_found("there is no application with this name"))
+}
+
+/// The name of a version; what cannot be one is not found.
+///
+/// # Errors
+/// 404.
+pub fn version(text: &str) -> Result<VersionName, ApiError> {
+    VersionName::parse(text).map_err(|_| ApiError::not_found("there is no version with this name"))
+}
+
+/// Takes `:verb` off the last segment: `dead/msg_1:replay`. The router itself cannot tell them apart.
+///
+/// # Errors
+/// 404 if it does not end in the verb.
+pub fn verb<'a>(segment: &'a str, verb: &str) -> Result<&'a str, ApiError> {
+    let target = segment.strip_suffix(verb).and_then(|rest| rest.strip_suffix(':'));
+    target.filter(|t| !t.is_empty()).ok_or_else(|| ApiError::not_found("there is nothing at this address"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verbs_stand_behind_a_colon() {
+        assert_eq!(verb("msg_1:replay", "replay").unwrap(), "msg_1");
+        for bad in ["msg_1", "msg_1:delete", ":replay", "replay"] {
+            assert_eq!(verb(bad, "replay").unwrap_err().status(), 404, "{bad}");
+        }
+    }
+}

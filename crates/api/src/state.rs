@@ -1,0 +1,87 @@
+//! What every handler is given: the engine, the settings, the rate limiters.
+
+use std::sync::Arc;
+
+use axum::http::HeaderName;
+use spawnpoint_engine::Engine;
+use spawnpoint_engine::webhooks::Network;
+use spawnpoint_model::Plaintext;
+
+use crate::rate::{RateLimits, Rates};
+
+/// A container registry that clients may push to, as `GET /v1/wizard/registry-credentials` gives it out.
+#[derive(Clone, Debug)]
+pub struct RegistryCredentials {
+    /// Its host, without a scheme.
+    pub registry_url: String,
+    /// The project in it.
+    pub project: String,
+    /// The login name.
+    pub username: String,
+    /// The login secret.
+    pub token: Plaintext,
+}
+
+/// Settings of the API.
+#[derive(Clone, Debug)]
+pub struct ApiConfig {
+    /// How often a token may call what.
+    pub rates: RateLimits,
+    /// Proxies whose word on the client's address is taken.
+    pub trusted_proxies: Vec<Network>,
+    /// The header in which they say it (`X-Forwarded-For`).
+    pub client_address_header: Option<HeaderName>,
+    /// The registry given out by the wizard, if there is one.
+    pub registry: Option<RegistryCredentials>,
+    /// Address of the API as clients write it, without a trailing slash (`https://games.example.com`).
+    pub public_url: String,
+}
+
+impl Default for ApiConfig {
+    fn default() -> Self {
+        Self {
+            rates: RateLimits::default(),
+            trusted_proxies: Vec::new(),
+            client_address_header: None,
+            registry: None,
+            public_url: "http://127.0.0.1:8080".to_owned(),
+        }
+    }
+}
+
+/// Given to every handler. Cheap to clone.
+#[derive(Clone)]
+pub struct ApiState(Arc<Inner>);
+
+struct Inner {
+    engine: Engine,
+    config: ApiConfig,
+    rates: Rates,
+}
+
+impl ApiState {
+    /// Puts it together.
+    #[must_use]
+    pub fn new(engine: Engine, config: ApiConfig) -> Self {
+        let rates = Rates::new(&config.rates);
+        Self(Arc::new(Inner { engine, config, rates }))
+    }
+
+    /// The engine.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.0.engine
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn config(&self) -> &ApiConfig {
+        &self.0.config
+    }
+
+    /// The rate limiters.
+    #[must_use]
+    pub fn rates(&self) -> &Rates {
+        &self.0.rates
+    }
+}

@@ -1,0 +1,61 @@
+//! `POST /v1/context/{request_id}/{security_number}/tags` and `DELETE .../tags/{tag_name}`: a container tags its own
+//! deployment.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use spawnpoint_engine::Error;
+use spawnpoint_model::TagName;
+
+use crate::auth::OwnToken;
+use crate::error::ApiError;
+use crate::fields::{Fields, Problems};
+use crate::json::SmallJson;
+use crate::path::Segments;
+use crate::state::ApiState;
+use crate::wire::{self, parts::TagBody};
+
+/// 200 with the tag; 409 if it is there; 401.
+///
+/// # Errors
+/// See above; 400 for a bad name.
+pub async fn add_tag(
+    State(state): State<ApiState>,
+    token: OwnToken,
+    Segments((id, number)): Segments<(String, String)>,
+    body: SmallJson,
+) -> Result<Response, ApiError> {
+    let tag = read(&body)?;
+    let outcome = match id.parse() {
+        Ok(id) => state.engine().context_add_tag(id, &number, token.secret.as_deref(), tag).await,
+        Err(_) => Err(Error::Unauthorized),
+    };
+    let tag = outcome.map_err(|error| token.refused(error, &state))?;
+    Ok(wire::ok(&TagBody::of(&tag)))
+}
+
+/// 204; 404 if it is not there; 401.
+///
+/// # Errors
+/// See above.
+pub async fn remove_tag(
+    State(state): State<ApiState>,
+    token: OwnToken,
+    Segments((id, number, tag)): Segments<(String, String, String)>,
+) -> Result<StatusCode, ApiError> {
+    let outcome = match id.parse() {
+        Ok(id) => state.engine().context_remove_tag(id, &number, token.secret.as_deref(), &tag).await,
+        Err(_) => Err(Error::Unauthorized),
+    };
+    outcome.map_err(|error| token.refused(error, &state))?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn read(body: &SmallJson) -> Result<TagName, ApiError> {
+    let problems = Problems::new();
+    let fields = Fields::new(&body.object, &problems);
+    fields.require("name");
+    let name = fields.parsed("name", TagName::parse);
+    problems.into_result()?;
+    name.ok_or_else(|| ApiError::bad_request("name: is missing"))
+}

@@ -1,0 +1,27 @@
+//! `POST /v1/app/{app_name}/version`: makes a version.
+
+use axum::extract::State;
+use axum::response::Response;
+
+use crate::auth::{Caller, op};
+use crate::error::ApiError;
+use crate::json::LargeJson;
+use crate::path::{self, Segments};
+use crate::state::ApiState;
+use crate::wire::{self, version::VersionChangedBody, version_body};
+
+/// 200 with the version; 404 for the application; 409 if the name is taken; 424 if the image was to be verified and its
+/// registry does not have it.
+///
+/// # Errors
+/// See above; 400 names every bad field.
+pub async fn create_version(
+    State(state): State<ApiState>,
+    caller: Caller<op::Administer>,
+    Segments(app): Segments<String>,
+    body: LargeJson,
+) -> Result<Response, ApiError> {
+    let input = version_body::read_new(&body.object)?;
+    let version = state.engine().create_version(&caller.actor, &path::app(&app)?, input).await?;
+    Ok(wire::ok(&VersionChangedBody::of(&version)))
+}

@@ -1,0 +1,24 @@
+//! `DELETE /v1/app/{app_name}`: removes an application and its versions. Its deployments go on.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+
+use crate::auth::{Caller, op};
+use crate::error::ApiError;
+use crate::path::{self, Segments};
+use crate::state::ApiState;
+use crate::wire;
+
+/// 200 with an empty object (clients look at the content type before all else); 404.
+///
+/// # Errors
+/// See above.
+pub async fn delete_app(
+    State(state): State<ApiState>,
+    caller: Caller<op::Administer>,
+    Segments(name): Segments<String>,
+) -> Result<Response, ApiError> {
+    state.engine().delete_app(&caller.actor, &path::app(&name)?).await?;
+    Ok(wire::json(StatusCode::OK, "{}".to_owned()))
+}

@@ -1,0 +1,95 @@
+//! `DELETE /v1/stop/{request_id}`: stops a deployment. Unity repeats the call until it is answered 410.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Serialize;
+use spawnpoint_engine::stop::{LogChoice, StopOutcome};
+use spawnpoint_model::{Invalid, Timestamp};
+
+use crate::auth::{Caller, op};
+use crate::error::ApiError;
+use crate::limits::STORAGE_NAME_CHARS_MAX;
+use crate::pagination::Parameters;
+use crate::path::{self, Segments};
+use crate::state::ApiState;
+use crate::wire::{self, status::StatusBody};
+
+/// 202 before it is ready: it will be stopped then. 200 with its status while it is ready, in error or stopping; 410 once it
+/// has ended; 404; 403 for a deployment of another's application.
+///
+/// # Errors
+/// See above.
+pub async fn stop(
+    State(state): State<ApiState>,
+    caller: Caller<op::Stop>,
+    Segments(id): Segments<String>,
+    parameters: Parameters,
+) -> Result<Response, ApiError> {
+    let id = path::deployment(&id)?;
+    let logs = log_choice(&parameters)?;
+    let outcome = state.engine().stop(&caller.actor, id, logs).await?;
+    Ok(stopped(&outcome, state.engine().now()))
+}
+
+#[derive(Serialize)]
+struct StopBody<'a> {
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deployment_summary: Option<StatusBody<'a>>,
+}
+
+/// The answer to a stop.
+pub(super) fn stopped(outcome: &StopOutcome, now: Timestamp) -> Response {
+    let (status, body) = match outcome {
+        StopOutcome::Deferred(view) => {
+            let message = format!("{} - Delete request will be processed soon", view.deployment.id);
+            (StatusCode::ACCEPTED, StopBody { message, deployment_summary: None })
+        }
+        StopOutcome::Stopping(view) => {
+            let message = format!("Instance {} will be deleted", view.deployment.id);
+            (StatusCode::OK, StopBody { message, deployment_summary: Some(StatusBody::of(view, now)) })
+        }
+    };
+    wire::json(status, wire::to_json(&body))
+}
+
+/// `container_log_storage`: `true`, `false` or the name of a storage. A name that is not known never fails a stop.
+pub(super) fn log_choice(parameters: &Parameters) -> Result<Option<LogChoice>, ApiError> {
+    const NAME: &str = "container_log_storage";
+    let Some(text) = parameters.get(NAME).map(str::trim).filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    if text.eq_ignore_ascii_case("true") {
+        return Ok(Some(LogChoice::Configured));
+    }
+    if text.eq_ignore_ascii_case("false") {
+        return Ok(Some(LogChoice::Skip));
+    }
+    let checked = spawnpoint_model::names::check_text(text, 1..=STORAGE_NAME_CHARS_MAX);
+    checked.map_err(|invalid| Invalid::new(NAME, invalid.problem))?;
+    Ok(Some(LogChoice::Storage(text.to_owned())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn choice(query: &str) -> Result<Option<LogChoice>, ApiError> {
+        log_choice(&Parameters::read(Some(query)))
+    }
+
+    #[test]
+    fn logs_are_kept_as_configured_skipped_or_stored_by_name() {
+        assert_eq!(choice("").unwrap(), None);
+        assert_eq!(choice("container_log_storage=").unwrap(), None);
+        assert_eq!(choice("container_log_storage=True").unwrap(), Some(LogChoice::Configured));
+        assert_eq!(choice("container_log_storage=false").unwrap(), Some(LogChoice::Skip));
+        assert_eq!(
+            choice("container_log_storage=my%20s3").unwrap(),
+            Some(LogChoice::Storage("my s3".into()))
+        );
+        assert_eq!(choice("container_log_storage=a%00b").unwrap_err().status(), 400);
+        assert_eq!(choice(&format!("container_log_storage={}", "x".repeat(65))).unwrap_err().status(), 400);
+    }
+}

@@ -1,0 +1,3 @@
+//! Edgegap's API, version 2. One endpoint, one file. Errors name the bad fields under `details`.
+
+pub mod deploy;

@@ -1,0 +1,35 @@
+//! `POST /v2/deployments`: deploys.
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+
+use crate::auth::{Caller, op};
+use crate::error::ApiError;
+use crate::idempotency;
+use crate::json::SmallJson;
+use crate::state::ApiState;
+use crate::wire::{self, deploy_v2};
+
+/// 202 with the id, exactly; 422 with the id if no host can take it: the deployment exists, in error; 409 for an
+/// `Idempotency-Key` with another body.
+///
+/// # Errors
+/// See above; 400 names every bad field, and nothing was created then.
+pub async fn deploy(
+    State(state): State<ApiState>,
+    caller: Caller<op::Deploy>,
+    headers: HeaderMap,
+    body: SmallJson,
+) -> Result<Response, ApiError> {
+    let request =
+        deploy_v2::read(&body.object).map_err(|invalids| ApiError::from(invalids).with_details())?;
+    let idempotency = idempotency::read(&headers, &body.bytes).map_err(ApiError::with_details)?;
+    let outcome = state.engine().deploy(&caller.actor, request, idempotency).await;
+    let outcome = outcome.map_err(|error| ApiError::from(error).with_details())?;
+    let id = outcome.view.deployment.id;
+    match outcome.refused {
+        Some(why) => Err(ApiError::no_capacity(Some(id), why)),
+        None => Ok(wire::json(StatusCode::ACCEPTED, wire::to_json(&deploy_v2::DeployedBody::of(id)))),
+    }
+}

@@ -1,0 +1,198 @@
+//! Pieces that several bodies share: statuses, ports, places, tags, variables.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use serde::ser::{SerializeMap, SerializeSeq};
+use serde::{Serialize, Serializer};
+use spawnpoint_engine::{DeploymentView, EnvInput};
+use spawnpoint_model::app::SessionKind;
+use spawnpoint_model::deployment::Tag;
+use spawnpoint_model::limits::{ENV_TOTAL_BYTES_MAX, ENV_VARS_MAX};
+use spawnpoint_model::site::Location;
+use spawnpoint_model::{Plaintext, Status, env};
+
+use crate::dates::V1Date;
+use crate::fields::Fields;
+
+/// Anything, as `Display` shows it.
+pub struct Shown<T>(pub T);
+
+impl<T: fmt::Display> Serialize for Shown<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// The name under which players reach a deployment.
+pub struct Fqdn<'a>(pub &'a DeploymentView);
+
+impl Serialize for Fqdn<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{}.{}", self.0.deployment.id, self.0.domain))
+    }
+}
+
+/// A status as `Status.READY`.
+#[must_use]
+pub const fn status_name(status: Status) -> &'static str {
+    match status {
+        Status::Initializing => "Status.INITIALIZING",
+        Status::Seeking => "Status.SEEKING",
+        Status::Seeked => "Status.SEEKED",
+        Status::Scanning => "Status.SCANNING",
+        Status::Deploying => "Status.DEPLOYING",
+        Status::Ready => "Status.READY",
+        Status::Terminating => "Status.TERMINATING",
+        Status::Terminated => "Status.TERMINATED",
+        Status::Error => "Status.ERROR",
+    }
+}
+
+/// Where players reach it; an empty text until it has a host (clients do not stand `null`).
+pub struct PublicIp<'a>(pub &'a DeploymentView);
+
+impl Serialize for PublicIp<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let address: Option<IpAddr> = self.0.place.as_ref().map(|place| place.public_address);
+        match address {
+            Some(address) => serializer.collect_str(&address),
+            None => serializer.serialize_str(""),
+        }
+    }
+}
+
+/// The `ports` object: keyed by name, else by internal number; `{}` until they are allocated.
+pub struct Ports<'a>(pub &'a DeploymentView);
+
+#[derive(Serialize)]
+struct Port<'a> {
+    external: u16,
+    internal: u16,
+    protocol: &'static str,
+    name: &'a str,
+    tls_upgrade: bool,
+    link: String,
+    proxy: Option<u16>,
+}
+
+impl Serialize for Ports<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let ports = &self.0.deployment.state.ports;
+        let mut map = serializer.serialize_map(Some(ports.len()))?;
+        for port in ports {
+            let entry = Port {
+                external: port.external,
+                internal: port.internal,
+                protocol: port.protocol.as_str(),
+                name: &port.name,
+                tls_upgrade: port.tls_upgrade,
+                link: self.0.link(port),
+                proxy: None,
+            };
+            map.serialize_entry(&port.name, &entry)?;
+        }
+        map.end()
+    }
+}
+
+/// Where a deployment is; `null` until it has a host.
+#[derive(Serialize)]
+pub struct Place<'a> {
+    city: &'a str,
+    country: &'a str,
+    continent: &'a str,
+    administrative_division: &'a str,
+    timezone: &'a str,
+    latitude: f64,
+    longitude: f64,
+}
+
+impl<'a> Place<'a> {
+    /// Of a deployment.
+    #[must_use]
+    pub fn of(view: &'a DeploymentView) -> Option<Self> {
+        let Location { city, country, continent, administrative_division, timezone, latitude, longitude } =
+            &view.place.as_ref()?.location;
+        let (latitude, longitude) = (*latitude, *longitude);
+        Some(Self { city, country, continent, administrative_division, timezone, latitude, longitude })
+    }
+}
+
+/// The names of a deployment's tags.
+pub struct TagNames<'a>(pub &'a [Tag]);
+
+impl Serialize for TagNames<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut list = serializer.serialize_seq(Some(self.0.len()))?;
+        for tag in self.0 {
+            list.serialize_element(tag.name.as_str())?;
+        }
+        list.end()
+    }
+}
+
+/// A tag.
+#[derive(Serialize)]
+pub struct TagBody<'a> {
+    name: &'a str,
+    create_time: V1Date,
+    last_updated: V1Date,
+}
+
+impl<'a> TagBody<'a> {
+    /// Of a tag.
+    #[must_use]
+    pub fn of(tag: &'a Tag) -> Self {
+        Self {
+            name: tag.name.as_str(),
+            create_time: V1Date(tag.created_at),
+            last_updated: V1Date(tag.updated_at),
+        }
+    }
+}
+
+/// How many sessions fit; `null` for a version without sessions. No session exists yet, so none of them is taken.
+#[must_use]
+pub fn sockets(view: &DeploymentView) -> (Option<u32>, Option<u32>) {
+    let session = view.version.session.as_ref().filter(|session| session.kind != SessionKind::Default);
+    (session.map(|s| s.sockets), session.map(|_| 0))
+}
+
+/// Reads a list of variables. `keep_hidden` lets a hidden one come without a value: it keeps the one it has.
+#[must_use]
+pub fn read_env(body: &Fields<'_>, key: &str, keep_hidden: bool) -> Option<Vec<EnvInput>> {
+    let items = body.objects(key, ENV_VARS_MAX)?;
+    let inputs: Vec<EnvInput> = items.iter().filter_map(|item| variable(item, keep_hidden)).collect();
+    let keys: Vec<String> = inputs.iter().map(|input| input.key.clone()).collect();
+    // With a bad item among them, positions would be off: a repeated key is named once the others are mended.
+    if keys.len() == items.len()
+        && let Err(invalids) = env::check_list(key, &keys)
+    {
+        for invalid in invalids.0 {
+            body.note(&invalid.field, invalid.problem);
+        }
+    }
+    let bytes: usize =
+        inputs.iter().map(|i| i.key.len() + i.value.as_ref().map_or(0, |v| v.reveal().len()) + 2).sum();
+    if bytes > ENV_TOTAL_BYTES_MAX {
+        body.note(key, format!("must have at most {ENV_TOTAL_BYTES_MAX} bytes in all, not {bytes}"));
+    }
+    Some(inputs)
+}
+
+fn variable(item: &Fields<'_>, keep_hidden: bool) -> Option<EnvInput> {
+    item.require("key");
+    let name = item.parsed("key", env::sanitize_key);
+    // The flag was `is_secret` once; whoever sets either means it.
+    let (is_hidden, is_secret) = (item.boolean("is_hidden"), item.boolean("is_secret"));
+    let hidden = is_hidden.unwrap_or(false) || is_secret.unwrap_or(false);
+    let value = item.text("value");
+    if !(hidden && keep_hidden) {
+        item.require("value");
+    }
+    if let Some(value) = value {
+        item.check("value", env::check_value(value))?;
+    }
+    Some(EnvInput { key: name?, value: value.map(Plaintext::new), hidden })
+}
