@@ -1,0 +1,72 @@
+//! Measuring two things in turn, A B A B, so that whatever else the machine does falls on both.
+//!
+//! Entry point: [`alternate`]; [`Samples`] for what is measured another way.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// Rounds that are run first and not counted.
+const WARM_UPS: usize = 3;
+
+/// Times of one thing.
+#[derive(Clone, Debug, Default)]
+pub struct Samples(Vec<Duration>);
+
+impl Samples {
+    /// Runs `work`, adds the time that it took, and gives its result.
+    #[expect(clippy::disallowed_methods, reason = "elapsed time is what a benchmark is about")]
+    pub fn time<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let result = std::hint::black_box(work());
+        self.0.push(start.elapsed());
+        result
+    }
+
+    /// The middle one.
+    #[must_use]
+    pub fn median(&self) -> Duration {
+        let mut sorted = self.0.clone();
+        sorted.sort_unstable();
+        sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+    }
+
+    /// How many times as long as `other` this takes, by the medians.
+    #[must_use]
+    pub fn ratio(&self, other: &Self) -> f64 {
+        self.median().as_secs_f64() / other.median().as_secs_f64()
+    }
+}
+
+impl fmt::Display for Samples {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let least = self.0.iter().min().copied().unwrap_or_default();
+        let most = self.0.iter().max().copied().unwrap_or_default();
+        write!(f, "{} ({} to {})", text(self.median()), text(least), text(most))
+    }
+}
+
+/// A duration with a unit that suits it.
+fn text(time: Duration) -> String {
+    let micros = time.as_secs_f64() * 1e6;
+    if micros < 1000.0 { format!("{micros:.1} µs") } else { format!("{:.2} ms", micros / 1000.0) }
+}
+
+/// Runs `a` and `b` in turn for `rounds` rounds after some warm-ups, each told the round, and gives the times of both.
+/// `check` sees both results of each round.
+pub fn alternate<A, B>(
+    rounds: usize,
+    mut a: impl FnMut(usize) -> A,
+    mut b: impl FnMut(usize) -> B,
+    mut check: impl FnMut(usize, A, B),
+) -> (Samples, Samples) {
+    let (mut times_a, mut times_b) = (Samples::default(), Samples::default());
+    for round in 0..WARM_UPS + rounds {
+        if round == WARM_UPS {
+            (times_a, times_b) = (Samples::default(), Samples::default());
+        }
+        let of_a = times_a.time(|| a(round));
+        let of_b = times_b.time(|| b(round));
+        check(round, of_a, of_b);
+    }
+    (times_a, times_b)
+}
