@@ -1,0 +1,35 @@
+//! Compiles the demo's game server (`crates/game`) into a static program that the binary carries: `spawnpoint demo` makes an
+//! image of it on the spot and asks no registry. It is one file without dependencies, so `rustc` alone builds it.
+
+use std::env;
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::Command;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let source = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../game/src/main.rs");
+    let program = PathBuf::from(env::var("OUT_DIR")?).join("game");
+    let options = ["target-feature=+crt-static", "opt-level=s", "panic=abort", "strip=symbols"];
+    let mut rustc = Command::new(env::var("RUSTC")?);
+    rustc.args(["--edition", "2024", "--crate-name", "game", "--crate-type", "bin"]);
+    rustc.args(["--target", &env::var("TARGET")?]);
+    for option in options {
+        rustc.args(["-C", option]);
+    }
+    // Cargo asked for its own output formats and wrappers in the environment; this is a compilation of its own.
+    rustc.env_remove("CARGO_ENCODED_RUSTFLAGS").arg("-o").arg(&program).arg(&source);
+    let status = rustc.status()?;
+    if !status.success() {
+        return Err(format!(
+            "the game server did not compile ({status}); is the static C library there? Debian: libc6-dev"
+        )
+        .into());
+    }
+    let emit = |line: String| {
+        use std::io::Write as _;
+        writeln!(std::io::stdout(), "{line}")
+    };
+    emit(format!("cargo::rerun-if-changed={}", source.display()))?;
+    emit("cargo::rerun-if-changed=build.rs".to_owned())?;
+    Ok(())
+}

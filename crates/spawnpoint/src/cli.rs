@@ -1,0 +1,176 @@
+//! The command line: what can be written after `spawnpoint`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use spawnpoint_model::token::Scope;
+
+/// Starts dedicated game servers near the players who will play on them, behind the Edgegap HTTP API.
+#[derive(Debug, Parser)]
+#[command(name = "spawnpoint", version, disable_help_subcommand = true)]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub common: Common,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Common {
+    /// Configuration file (TOML); without it the defaults hold
+    #[arg(long, global = true, value_name = "FILE", env = "SPAWNPOINT_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Directory for the database, the master key and the first token [default: spawnpoint-data]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the server until SIGTERM or Ctrl-C; running matches stay
+    Serve {
+        /// Address of the HTTP API [default: 127.0.0.1:8080]
+        #[arg(long, value_name = "ADDR")]
+        listen: Option<SocketAddr>,
+    },
+    /// Show the whole loop: deploy a real game server over HTTP, play it over UDP, stop it
+    Demo,
+    /// Count the violations of every invariant; exit code 1 if there are any
+    Audit,
+    /// Make, list and revoke API tokens
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Bring the database to this version's schema, and say which it had
+    Migrate,
+    /// Check a configuration, or print the defaults with their explanations
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Look at webhooks that were given up, and send them again
+    #[command(subcommand)]
+    Webhook(WebhookCommand),
+    /// Print the version
+    Version,
+}
+
+/// Tokens.
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token; its secret is shown this once
+    Create {
+        /// A name for people
+        #[arg(long)]
+        name: String,
+        /// What it may do; each scope includes the ones before it
+        #[arg(long, value_enum, default_value_t = ScopeArg::Deploy)]
+        scope: ScopeArg,
+        /// An application that it is bound to; may be given several times [default: all]
+        #[arg(long = "app", value_name = "APP")]
+        apps: Vec<String>,
+        /// When it expires: 90m, 12h or 30d from now [default: never]
+        #[arg(long, value_name = "TIME", value_parser = parse_lifetime)]
+        expires_in: Option<std::time::Duration>,
+    },
+    /// List all tokens, revoked ones too; never their secrets
+    List,
+    /// Revoke a token by its id
+    Revoke {
+        /// The id, as `token list` shows it
+        id: String,
+    },
+}
+
+/// The configuration.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Read the configuration as `serve` would and say what it comes to; exit code 2 if something is wrong
+    Check,
+    /// Print every option with its default and its explanation
+    PrintDefault,
+}
+
+/// Webhooks.
+#[derive(Debug, Subcommand)]
+pub enum WebhookCommand {
+    /// List deliveries that were given up, newest first
+    ListDead {
+        /// Page, from 1
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+        page: u32,
+    },
+    /// Send a delivery again, from its first try
+    Replay {
+        /// The message id, as `webhook list-dead` shows it
+        id: String,
+    },
+    /// Print the secret with which webhooks are signed, for their receivers
+    Secret,
+}
+
+/// What a token may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ScopeArg {
+    /// Look at everything
+    Read,
+    /// Deploy and stop as well
+    Deploy,
+    /// Change applications, versions and settings as well
+    Admin,
+}
+
+impl From<ScopeArg> for Scope {
+    fn from(scope: ScopeArg) -> Self {
+        match scope {
+            ScopeArg::Read => Self::Read,
+            ScopeArg::Deploy => Self::Deploy,
+            ScopeArg::Admin => Self::Admin,
+        }
+    }
+}
+
+/// Reads `90m`, `12h`, `30d`.
+fn parse_lifetime(text: &str) -> Result<std::time::Duration, String> {
+    let allowed = || format!("{text:?} must be a number with m, h or d, as 30d");
+    let unit = match text.chars().last() {
+        Some('m') => 60,
+        Some('h') => 3600,
+        Some('d') => 86400,
+        _ => return Err(allowed()),
+    };
+    let count: u64 = text[..text.len() - 1].parse().map_err(|_| allowed())?;
+    if count == 0 || count > 100_000 {
+        return Err(allowed());
+    }
+    Ok(std::time::Duration::from_secs(count * unit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_lifetime_is_a_number_with_a_unit() {
+        assert_eq!(parse_lifetime("90m").unwrap().as_secs(), 5400);
+        assert_eq!(parse_lifetime("30d").unwrap().as_secs(), 2_592_000);
+        for bad in ["", "d", "0h", "-1d", "10", "1.5h", "999999999d", "1é"] {
+            assert!(parse_lifetime(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn common_options_may_stand_before_or_after_the_command() {
+        let before = Cli::try_parse_from(["spawnpoint", "--data-dir", "/x", "audit"]).unwrap();
+        let after = Cli::try_parse_from(["spawnpoint", "audit", "--data-dir", "/x"]).unwrap();
+        assert_eq!(before.common.data_dir, after.common.data_dir);
+    }
+}

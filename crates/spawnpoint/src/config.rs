@@ -1,0 +1,400 @@
+//! The configuration: embedded defaults, a TOML file, the environment, two flags; the later one wins.
+//!
+//! What it is for: turning text that people wrote into typed values, once, at the start, and saying exactly what is
+//! wrong with it: the key, the line, what is allowed. Mistakes end the program with exit code 2.
+//!
+//! What it must not know: drivers, the store, anything that runs. It opens no file but the one it is given.
+//!
+//! Entry points: [`load`] for the whole, [`Config::plan`] for the sites and hosts in the model's terms.
+//!
+//! The defaults are written twice: in the `Default` of each section, and with their explanation in
+//! `config.default.toml`. A test compares the two.
+
+mod env;
+mod kernel;
+mod locate;
+mod plan;
+mod problem;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+pub use env::Variables;
+pub use kernel::KernelPorts;
+pub use plan::{DriverPlan, Endpoint, HostPlan, Plan, TlsFiles};
+pub use problem::Problem;
+pub use values::{
+    CapacityText, DriverKind, HttpUrl, LogFormat, LogLevel, NetworkText, PortRange, SecurityKind, StoreUrl,
+};
+
+/// The defaults with their explanations, as `spawnpoint config print-default` prints them.
+pub const DEFAULT_TEXT: &str = include_str!("config/config.default.toml");
+
+/// Everything that can be set.
+#[derive(Clone, Debug, PartialEq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The HTTP API.
+    pub api: Api,
+    /// Where files are kept.
+    pub data: Data,
+    /// The database.
+    pub store: Store,
+    /// Encryption at rest.
+    pub secrets: Secrets,
+    /// Names of deployments.
+    pub domain: Domain,
+    /// Rates.
+    pub limits: Limits,
+    /// Calls to users' addresses.
+    pub webhooks: Webhooks,
+    /// Positions of addresses.
+    pub geo: Geo,
+    /// The listener for game servers.
+    pub callback: Callback,
+    /// How long records are kept.
+    pub retention: Retention,
+    /// The registry that clients push images to.
+    pub registry: Option<Registry>,
+    /// The log.
+    pub log: Log,
+    /// Sites with their hosts; none means one local site.
+    #[serde(rename = "site")]
+    pub sites: Vec<Site>,
+}
+
+/// The HTTP API.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Api {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// How others reach it.
+    pub public_url: Option<HttpUrl>,
+    /// Networks of proxies in front of the API whose word on the client's address is taken.
+    pub trusted_proxies: Vec<NetworkText>,
+    /// The header in which they say it.
+    pub client_address_header: String,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            public_url: None,
+            trusted_proxies: Vec::new(),
+            client_address_header: "X-Forwarded-For".into(),
+        }
+    }
+}
+
+/// Where files are kept.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Data {
+    /// The directory.
+    pub dir: PathBuf,
+}
+
+impl Default for Data {
+    fn default() -> Self {
+        Self { dir: PathBuf::from("spawnpoint-data") }
+    }
+}
+
+/// The database.
+#[derive(Clone, Debug, PartialEq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Store {
+    /// Which; `None` = SQLite in the data directory.
+    pub url: Option<StoreUrl>,
+}
+
+/// Encryption at rest.
+#[derive(Clone, Debug, PartialEq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Secrets {
+    /// The file with the master key; `None` = `master-key` in the data directory.
+    pub master_key_file: Option<PathBuf>,
+}
+
+/// Names of deployments.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Domain {
+    /// Deployments are named `<id>.<suffix>`.
+    pub suffix: String,
+}
+
+impl Default for Domain {
+    fn default() -> Self {
+        Self { suffix: "spawnpoint.localhost".into() }
+    }
+}
+
+/// Requests per second, for each token and operation; 0 = no limit.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Of the deploy calls.
+    pub deploy_per_second: u32,
+    /// Of status.
+    pub status_per_second: u32,
+    /// Of the list of deployments.
+    pub list_per_second: u32,
+    /// Of calls without a valid token, from one address.
+    pub failed_logins_per_second: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            deploy_per_second: 40,
+            status_per_second: 20,
+            list_per_second: 10,
+            failed_logins_per_second: 20,
+        }
+    }
+}
+
+/// Calls to users' addresses.
+#[derive(Clone, Debug, PartialEq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Webhooks {
+    /// Networks that may be called besides public ones.
+    pub allow_networks: Vec<NetworkText>,
+}
+
+/// Positions of addresses.
+#[derive(Clone, Debug, PartialEq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Geo {
+    /// A MaxMind-format city database.
+    pub database: Option<PathBuf>,
+}
+
+/// The listener for game servers.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Callback {
+    /// Its port, on the address that containers see as their gateway.
+    pub port: u16,
+    /// What game servers are told instead.
+    pub url: Option<HttpUrl>,
+}
+
+impl Default for Callback {
+    fn default() -> Self {
+        Self { port: 8099, url: None }
+    }
+}
+
+/// How long records are kept.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retention {
+    /// Hours after which a failed deployment is ended.
+    pub error_hours: u32,
+    /// Hours for which an ended one can be looked up.
+    pub terminated_hours: u32,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { error_hours: 24, terminated_hours: 24 }
+    }
+}
+
+/// The registry that clients push images to, as the wizard endpoint gives it out.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Registry {
+    /// Its host, without a scheme.
+    pub url: String,
+    /// The project in it.
+    pub project: String,
+    /// The login name.
+    pub username: String,
+    /// A file with the login secret.
+    pub token_file: PathBuf,
+}
+
+/// The log.
+#[derive(Clone, Debug, PartialEq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// For people or for collectors.
+    pub format: LogFormat,
+    /// What is logged.
+    pub level: LogLevel,
+}
+
+/// A site.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Site {
+    /// Its name, unique.
+    pub name: String,
+    /// City.
+    pub city: String,
+    /// Country.
+    #[serde(default)]
+    pub country: String,
+    /// Continent.
+    #[serde(default)]
+    pub continent: String,
+    /// State, province, county.
+    #[serde(default)]
+    pub administrative_division: String,
+    /// Timezone's name.
+    #[serde(default = "utc")]
+    pub timezone: String,
+    /// Degrees north.
+    pub latitude: f64,
+    /// Degrees east.
+    pub longitude: f64,
+    /// Words for filters.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// Driver of the hosts that name none.
+    #[serde(default)]
+    pub driver: DriverKind,
+    /// Its hosts; none means one that is called as the site.
+    #[serde(default, rename = "host")]
+    pub hosts: Vec<Host>,
+}
+
+/// Timezone of a site that names none.
+fn utc() -> String {
+    "UTC".into()
+}
+
+/// A host of a site.
+#[derive(Clone, Debug, PartialEq, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Host {
+    /// Its name, unique over all sites.
+    pub name: String,
+    /// Where players reach it.
+    pub public_address: Option<std::net::IpAddr>,
+    /// What runs workloads on it; `None` = as the site says.
+    pub driver: Option<DriverKind>,
+    /// Where the engine listens.
+    pub endpoint: Option<String>,
+    /// Files for a TLS connection to it.
+    pub tls: Option<TlsFiles>,
+    /// What may be given out; `None` = measured.
+    pub capacity: Option<CapacityText>,
+    /// Host ports that may be given out.
+    #[serde(default)]
+    pub port_range: PortRange,
+    /// The private fleet it belongs to.
+    pub private_fleet: Option<String>,
+    /// Takes no new deployments.
+    #[serde(default)]
+    pub cordoned: bool,
+    /// Told to game servers.
+    #[serde(default = "default_base_clock_mhz")]
+    pub base_clock_mhz: u32,
+    /// How tightly workloads are held.
+    #[serde(default)]
+    pub security: SecurityKind,
+}
+
+/// What game servers are told of a CPU nobody described.
+fn default_base_clock_mhz() -> u32 {
+    3000
+}
+
+/// What the command line sets.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// `--data-dir`.
+    pub data_dir: Option<PathBuf>,
+    /// `--listen`.
+    pub listen: Option<SocketAddr>,
+}
+
+/// A configuration that holds together, and what was odd on the way to it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The options.
+    pub config: Config,
+    /// The sites and hosts.
+    pub plan: Plan,
+    /// Things that are probably mistakes but hurt nobody.
+    pub warnings: Vec<String>,
+}
+
+/// Reads the file (if one is given), puts the environment and the flags over it, and checks the whole.
+///
+/// # Errors
+/// The first mistake, in words for the person who made it.
+pub fn load(
+    file: Option<&Path>,
+    variables: &Variables,
+    overrides: &Overrides,
+    kernel: &KernelPorts,
+) -> Result<Loaded, Problem> {
+    let text = match file {
+        None => String::new(),
+        Some(path) => std::fs::read_to_string(path)
+            .map_err(|err| Problem::new(format!("cannot read the configuration: {err}")).in_file(path))?,
+    };
+    let at_file = |problem: Problem| match file {
+        Some(path) => problem.in_file(path),
+        None => problem,
+    };
+    // The file alone, so that a mistake in it is shown with its line; then the same text with the environment over it.
+    let config: Config = toml::from_str(&text).map_err(|err| at_file(Problem::from_toml(&err)))?;
+    let mut config = env::apply(config, &text, variables)?;
+    if let Some(dir) = &overrides.data_dir {
+        config.data.dir.clone_from(dir);
+    }
+    if let Some(listen) = overrides.listen {
+        config.api.listen = listen;
+    }
+    let plan = config.checked_plan(kernel).map_err(|problem| at_file(problem.at_line_of(&text)))?;
+    Ok(Loaded { config, plan, warnings: env::warnings(variables) })
+}
+
+impl Config {
+    /// Checks what no single value can tell, and gives the sites and hosts.
+    fn checked_plan(&self, kernel: &KernelPorts) -> Result<Plan, Problem> {
+        let suffix = &self.domain.suffix;
+        let label_ok = |l: &str| {
+            !l.is_empty() && l.len() <= 63 && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        };
+        if suffix.len() > 200 || !suffix.split('.').all(label_ok) {
+            return Err(Problem::at("domain.suffix", "must be a domain name, as \"play.example.com\""));
+        }
+        let header = &self.api.client_address_header;
+        if header.is_empty() || !header.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+            return Err(Problem::at(
+                "api.client_address_header",
+                "must be a header's name, as \"X-Forwarded-For\"",
+            ));
+        }
+        if self.callback.port == 0 {
+            return Err(Problem::at("callback.port", "must be a port from 1 to 65535"));
+        }
+        self.plan(kernel)
+    }
+
+    /// The database: the one that is named, or an SQLite file in the data directory.
+    #[must_use]
+    pub fn store_url(&self) -> StoreUrl {
+        self.store.url.clone().unwrap_or_else(|| StoreUrl::Sqlite(self.data.dir.join("spawnpoint.db")))
+    }
+
+    /// The file with the master key.
+    #[must_use]
+    pub fn master_key_file(&self) -> PathBuf {
+        self.secrets.master_key_file.clone().unwrap_or_else(|| self.data.dir.join("master-key"))
+    }
+}

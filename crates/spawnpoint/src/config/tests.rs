@@ -1,0 +1,272 @@
+//! Mistakes are tested by what a person would read; every option by being in the default file.
+
+use super::*;
+
+/// The kernel of a machine that nobody changed.
+fn kernel() -> KernelPorts {
+    KernelPorts::parse("32768\t60999\n", "\n")
+}
+
+fn load_text_with(text: &str, variables: &[(&str, &str)]) -> Result<Loaded, Problem> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("spawnpoint.toml");
+    std::fs::write(&path, text).unwrap();
+    let variables = Variables::new(variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
+    load(Some(&path), &variables, &Overrides::default(), &kernel())
+}
+
+fn load_text(text: &str) -> Result<Loaded, Problem> {
+    load_text_with(text, &[])
+}
+
+/// What a person reads about a mistake, without the temporary directory's name.
+fn mistake(text: &str) -> String {
+    let text = load_text(text).unwrap_err().to_string();
+    text.split_once("spawnpoint.toml").map(|(_, rest)| rest.to_owned()).unwrap_or(text)
+}
+
+/// The default file with every option that is off turned on.
+fn all_options() -> String {
+    DEFAULT_TEXT
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(option) if !option.starts_with(' ') => option,
+            _ => line,
+        })
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+#[test]
+fn the_default_file_says_what_the_code_does_without_a_file() {
+    assert_eq!(toml::from_str::<Config>(DEFAULT_TEXT).unwrap(), Config::default());
+}
+
+#[test]
+fn every_option_stands_in_the_default_file_and_in_the_guide() {
+    let text = all_options();
+    let everything: toml::Table = text.parse().unwrap();
+    let guide = include_str!("../../../../docs/configuration.md");
+    let sections = [
+        "api",
+        "data",
+        "store",
+        "secrets",
+        "domain",
+        "limits",
+        "webhooks",
+        "geo",
+        "callback",
+        "retention",
+        "registry",
+        "log",
+    ];
+    for section in sections {
+        // The reader itself tells which options it knows, when it is given one that it does not.
+        let err = toml::from_str::<Config>(&format!("[{section}]\nno_such_option = 1")).unwrap_err();
+        let known: Vec<&str> = err.message().split('`').skip(3).step_by(2).collect();
+        assert!(!known.is_empty(), "{section}: {err}");
+        for key in known {
+            assert!(
+                everything[section].get(key).is_some(),
+                "{section}.{key} is missing in config.default.toml"
+            );
+            let variable = format!("SPAWNPOINT_{section}__{key}").to_uppercase();
+            assert!(
+                guide.contains(&format!("`{variable}`")),
+                "{variable} is missing in docs/configuration.md"
+            );
+        }
+    }
+    let site = &everything["site"][0];
+    let host = &site["host"][0];
+    for (unknown, table) in [
+        ("[[site]]\nno_such_option = 1", site),
+        ("[[site]]\nname=''\ncity=''\nlatitude=0\nlongitude=0\n[[site.host]]\nno_such_option = 1", host),
+    ] {
+        let err = toml::from_str::<Config>(unknown).unwrap_err();
+        for key in err.message().split('`').skip(3).step_by(2) {
+            assert!(table.get(key).is_some(), "{key} of a site or host is missing in config.default.toml");
+        }
+    }
+}
+
+#[test]
+fn every_option_may_be_turned_on_at_once() {
+    let loaded = load_text(&all_options()).unwrap();
+    assert_eq!(loaded.plan.hosts.len(), 1);
+    assert_eq!(loaded.config.webhooks.allow_networks, []);
+}
+
+#[test]
+fn with_no_file_there_is_one_local_site_on_this_machines_docker() {
+    let loaded = load(None, &Variables::default(), &Overrides::default(), &kernel()).unwrap();
+    assert_eq!(loaded.plan.sites.len(), 1);
+    let host = &loaded.plan.hosts[0];
+    assert_eq!(host.id.as_str(), "local");
+    assert_eq!(host.driver.to_string(), "docker at unix:///var/run/docker.sock");
+    assert_eq!(host.public_address.to_string(), "127.0.0.1");
+    assert_eq!(host.port_range, 30000..=32767);
+    assert_eq!(loaded.config.store_url().to_string(), "sqlite:spawnpoint-data/spawnpoint.db");
+}
+
+#[test]
+fn a_mistake_names_the_line_the_key_and_what_is_allowed() {
+    let cases = [
+        ("[api]\nlisten = \"0.0.0.0:80\"\nport = 3\n", &["line 3", "`port`", "`listen`"][..]),
+        ("[api]\nlisten = \"nowhere\"\n", &["line 2", "listen", "invalid socket address"]),
+        ("[apis]\n", &["line 1", "`apis`", "`webhooks`"]),
+        ("[limits]\ndeploy_per_second = -1\n", &["line 2", "deploy_per_second", "u32"]),
+        ("[store]\nurl = \"mysql://x\"\n", &["line 2", "sqlite:PATH", "postgres://"]),
+        ("[log]\nlevel = \"loud\"\n", &["line 2", "\"loud\"", "debug"]),
+        ("[log]\nformat = \"xml\"\n", &["line 2", "`xml`", "`json`"]),
+        ("[webhooks]\nallow_networks = [\"10.0.0.0/33\"]\n", &["line 2", "10.0.0.0/33", "10.0.0.0/8"]),
+        ("\n[domain]\nsuffix = \"a..b\"\n", &["line 3", "domain.suffix", "play.example.com"]),
+        ("[callback]\nport = 0\n", &["line 2", "callback.port", "1 to 65535"]),
+        ("[callback]\nurl = \"ftp://x\"\n", &["line 2", "http://"]),
+        (
+            "[api]\nclient_address_header = \"X Y\"\n",
+            &["line 2", "api.client_address_header", "header's name"],
+        ),
+        ("[[site]]\ncity = \"X\"\nlatitude = 0\nlongitude = 0\n", &["line 1", "missing field `name`"]),
+        (
+            "[[site]]\nname = \"a b\"\ncity = \"X\"\nlatitude = 0\nlongitude = 0\n",
+            &["line 2", "site[0].name", "letters"],
+        ),
+        (
+            "[[site]]\nname = \"a\"\ncity = \"X\"\nlatitude = 91\nlongitude = 0\n",
+            &["line 4", "site[0].latitude", "-90 to 90"],
+        ),
+        ("not toml", &["line 1"]),
+    ];
+    for (text, wanted) in cases {
+        let message = mistake(text);
+        for part in wanted {
+            assert!(message.contains(part), "{text:?} gave {message:?}, in which {part:?} is missing");
+        }
+    }
+}
+
+/// A site with these hosts.
+fn site(hosts: &str) -> String {
+    format!("[[site]]\nname = \"s\"\ncity = \"S\"\nlatitude = 1\nlongitude = 2\n{hosts}")
+}
+
+#[test]
+fn a_mistake_in_a_host_names_its_line() {
+    let capacity = "capacity = { cpu_units = 1024, memory_mib = 1024 }";
+    let cases = [
+        (String::from("[[site.host]]\nname = \"h\"\ndriver = \"oci\"\n"), &["line 8", "driver", "planned"][..]),
+        ("[[site.host]]\nname = \"h\"\ndriver = \"podman\"\n".into(), &["line 8", "`podman`", "`docker`"]),
+        ("[[site.host]]\nname = \"h\"\nendpoint = \"tcp://192.0.2.1:2376\"\n".into(), &["line 8", "needs tls"]),
+        ("[[site.host]]\nname = \"h\"\nendpoint = \"192.0.2.1\"\n".into(), &["line 8", "tcp://ADDRESS:PORT"]),
+        ("[[site.host]]\nname = \"h\"\nport_range = \"32000-33000\"\n".into(), &["line 8", "port 32768", "ip_local_reserved_ports"]),
+        ("[[site.host]]\nname = \"h\"\nport_range = \"31000-30000\"\n".into(), &["line 8", "not a range"]),
+        ("[[site.host]]\nname = \"h\"\nport_range = \"80-90\"\n".into(), &["line 8", "not a range"]),
+        ("[[site.host]]\nname = \"h\"\npublic_address = \"0.0.0.0\"\n".into(), &["line 8", "no address that players"]),
+        (
+            "[[site.host]]\nname = \"h\"\nendpoint = \"tcp://games.example:2376\"\ntls = { ca = \"a\", cert = \"b\", key = \"c\" }\n".into(),
+            &["line 6", "public_address", "say where players reach it"],
+        ),
+        ("[[site.host]]\nname = \"h\"\n[[site.host]]\nname = \"h\"\n".into(), &["line 9", "two hosts are named"]),
+        (
+            format!("[[site.host]]\nname = \"a\"\n{capacity}\n[[site.host]]\nname = \"b\"\n{capacity}\n"),
+            &["line 9", "site[0].host[1].port_range", "host b", "host a", "overlaps"],
+        ),
+        (
+            "[[site.host]]\nname = \"a\"\nport_range = \"30000-30100\"\n[[site.host]]\nname = \"b\"\nport_range = \"30200-30300\"\n".into(),
+            &["line 9", "capacity", "share the engine"],
+        ),
+    ];
+    for (hosts, wanted) in cases {
+        let message = mistake(&site(&hosts));
+        for part in wanted {
+            assert!(message.contains(part), "{hosts:?} gave {message:?}, in which {part:?} is missing");
+        }
+    }
+}
+
+#[test]
+fn ports_that_the_kernel_keeps_free_may_be_given_out() {
+    let kernel = KernelPorts::parse("1024 65535", "30000-32767,40000");
+    assert_eq!(kernel.first_taken(&(30000..=32767)), None);
+    assert_eq!(kernel.first_taken(&(29999..=32767)), Some(29999));
+    assert_eq!(
+        KernelPorts::parse("", "").first_taken(&(1..=65535)),
+        None,
+        "an unknown kernel is not guessed at"
+    );
+}
+
+#[test]
+fn the_environment_wins_over_the_file_and_flags_win_over_both() {
+    let text = "[api]\nlisten = \"127.0.0.1:1\"\n[limits]\ndeploy_per_second = 1\n[domain]\nsuffix = \"file.example\"\n";
+    let variables = [
+        ("SPAWNPOINT_API__LISTEN", "127.0.0.1:2"),
+        ("SPAWNPOINT_LIMITS__DEPLOY_PER_SECOND", "2"),
+        ("SPAWNPOINT_WEBHOOKS__ALLOW_NETWORKS", "[\"10.0.0.0/8\", \"::1\"]"),
+        ("SPAWNPOINT_DOMAIN__SUFFIX", "42"),
+        ("SPAWNPOINT_ADMIN_TOKEN", "no option"),
+    ];
+    let config = load_text_with(text, &variables).unwrap().config;
+    assert_eq!(config.api.listen.port(), 2);
+    assert_eq!(config.limits, Limits { deploy_per_second: 2, ..Limits::default() });
+    assert_eq!(config.webhooks.allow_networks.len(), 2);
+    assert_eq!(config.domain.suffix, "42", "a number is a text where a text is wanted");
+
+    let overrides = Overrides { data_dir: Some("/x".into()), listen: Some("127.0.0.1:3".parse().unwrap()) };
+    let variables = Variables::new([("SPAWNPOINT_API__LISTEN".to_owned(), "127.0.0.1:2".to_owned())]);
+    let config = load(None, &variables, &overrides, &kernel()).unwrap().config;
+    assert_eq!((config.api.listen.port(), config.data.dir), (3, "/x".into()));
+}
+
+#[test]
+fn a_mistake_in_the_environment_names_the_variable() {
+    for (name, value, wanted) in [
+        ("SPAWNPOINT_API__PORT", "1", "`port`"),
+        ("SPAWNPOINT_API__LISTEN", "here", "socket address"),
+        ("SPAWNPOINT_NOPE__X", "1", "`nope`"),
+        ("SPAWNPOINT_LIMITS__DEPLOY_PER_SECOND", "many", "u32"),
+    ] {
+        let message = load_text_with("", &[(name, value)]).unwrap_err().to_string();
+        assert!(message.contains(name) && message.contains(wanted), "{message}");
+    }
+}
+
+#[test]
+fn an_option_written_with_one_underscore_is_pointed_out() {
+    let loaded =
+        load_text_with("", &[("SPAWNPOINT_API_LISTEN", "x"), ("SPAWNPOINT_SERVICE_HOST", "y")]).unwrap();
+    assert_eq!(loaded.warnings.len(), 1);
+    assert!(loaded.warnings[0].contains("SPAWNPOINT_API__LISTEN"), "{:?}", loaded.warnings);
+}
+
+#[test]
+fn a_database_address_is_shown_without_its_password() {
+    let url = StoreUrl::try_from("postgres://user:secret@db.example:6000/games".to_owned()).unwrap();
+    assert_eq!(format!("{url} {url:?}"), "postgres://db.example:6000/games postgres://db.example:6000/games");
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let err = load(Some(Path::new("/no/such.toml")), &Variables::default(), &Overrides::default(), &kernel());
+    assert!(err.unwrap_err().to_string().starts_with("/no/such.toml: cannot read"));
+}
+
+#[test]
+fn the_examples_are_valid() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let mut seen = Vec::new();
+    for entry in std::fs::read_dir(examples).unwrap() {
+        let path = entry.unwrap().path();
+        let loaded = load(Some(&path), &Variables::default(), &Overrides::default(), &kernel()).unwrap();
+        seen.push((
+            path.file_stem().unwrap().to_string_lossy().into_owned(),
+            loaded.plan.sites.len(),
+            loaded.plan.hosts.len(),
+        ));
+    }
+    seen.sort();
+    let expected = [("hosts-over-tls", 2, 4), ("laptop", 1, 1), ("three-cities", 3, 3)];
+    assert_eq!(seen, expected.map(|(name, sites, hosts)| (name.to_owned(), sites, hosts)));
+}

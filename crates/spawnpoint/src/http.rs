@@ -1,0 +1,76 @@
+//! A small client for our own API, for commands that talk to a running server and for the demo.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use reqwest::{Client, Method, StatusCode};
+use serde_json::Value;
+use spawnpoint_model::Plaintext;
+
+use crate::failure::Failure;
+
+/// For a whole exchange. An audit of many hosts takes its time.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An API on this machine, and the token for it.
+pub struct Api {
+    client: Client,
+    base: String,
+    token: Plaintext,
+}
+
+impl Api {
+    /// The API at this address.
+    ///
+    /// # Errors
+    /// The HTTP client cannot be made.
+    pub fn at(address: SocketAddr, token: Plaintext) -> Result<Self, Failure> {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "it calls this machine's own API, never an address of a user's"
+        )]
+        let client = Client::builder().timeout(PATIENCE).no_proxy().build();
+        let client = client.map_err(|err| Failure::new(format!("HTTP client: {err}")))?;
+        Ok(Self { client, base: format!("http://{address}"), token })
+    }
+
+    /// Calls it; the answer's status and body (`null` if it is empty).
+    ///
+    /// # Errors
+    /// There is no answer, or it is not JSON.
+    pub async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(StatusCode, Value), Failure> {
+        let failed = |err: reqwest::Error| Failure::new(format!("{path}: {err}"));
+        let mut request = self.client.request(method, format!("{}{path}", self.base));
+        request = request.header("authorization", format!("token {}", self.token.reveal()));
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body.to_string());
+        }
+        let answer = request.send().await.map_err(failed)?;
+        let status = answer.status();
+        let bytes = answer.bytes().await.map_err(failed)?;
+        if bytes.is_empty() {
+            return Ok((status, Value::Null));
+        }
+        let body = serde_json::from_slice(&bytes)
+            .map_err(|_| Failure::new(format!("{path}: {status} with a body that is not JSON")))?;
+        Ok((status, body))
+    }
+
+    /// Calls it and takes success only.
+    ///
+    /// # Errors
+    /// There is no answer, or what the API says is wrong.
+    pub async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+        let (status, body) = self.call(method, path, body).await?;
+        if status.is_success() {
+            return Ok(body);
+        }
+        let message = body["message"].as_str().unwrap_or("no message");
+        Err(Failure::new(format!("{path}: {}: {message}", status.as_u16())))
+    }
+}

@@ -1,0 +1,94 @@
+//! Spawnpoint, the binary: configuration, wiring, signals, sub-commands.
+//!
+//! What it is for: the one place that names concrete drivers and puts the rooms together.
+//!
+//! What it must not know: how anything works that the rooms do.
+//!
+//! Entry points: [`main`] reads the command line; [`server`] puts everything together; the other commands are a file each.
+
+mod cli;
+mod config;
+mod console;
+mod demo;
+mod failure;
+mod geoip;
+mod hosts;
+mod http;
+mod keys;
+mod logging;
+mod manage;
+mod opened;
+mod running;
+mod serve;
+mod server;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use cli::{Cli, Command, Common, ConfigCommand};
+use config::{KernelPorts, Loaded, Log, LogLevel, Overrides, Variables};
+use console::{count, note, print};
+use failure::Failure;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let Cli { common, command } = Cli::parse();
+    // Fails only if there is one already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match Box::pin(run(common, command)).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(failure) => {
+            note(&format!("error: {failure}"));
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// Carries the command out; `false` if it found something to complain about.
+async fn run(common: Common, command: Command) -> Result<bool, Failure> {
+    let variables = Variables::from_process();
+    let load = |listen| -> Result<Loaded, Failure> {
+        let overrides = Overrides { data_dir: common.data_dir.clone(), listen };
+        let kernel = KernelPorts::of_this_machine();
+        let loaded = config::load(common.config.as_deref(), &variables, &overrides, &kernel)?;
+        logging::start(&loaded.config.log);
+        loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        Ok(loaded)
+    };
+    match command {
+        Command::Serve { listen } => serve::serve(&load(listen)?, &variables).await?,
+        Command::Demo => {
+            // The demo tells its own story; only what goes wrong is worth a line of log.
+            logging::start(&Log { level: LogLevel::warnings(), ..Log::default() });
+            Box::pin(demo::demo()).await?;
+        }
+        Command::Audit => return manage::audit(&load(None)?, &variables).await,
+        Command::Token(command) => manage::token(&load(None)?, &variables, &command).await?,
+        Command::Webhook(command) => manage::webhook(&load(None)?, &variables, &command).await?,
+        Command::Migrate => manage::migrate(&load(None)?).await?,
+        Command::Config(ConfigCommand::Check) => describe(&load(None)?),
+        Command::Config(ConfigCommand::PrintDefault) => print(config::DEFAULT_TEXT.trim_end()),
+        Command::Version => print(concat!("spawnpoint ", env!("CARGO_PKG_VERSION"))),
+    }
+    Ok(true)
+}
+
+/// Says what a configuration comes to.
+fn describe(loaded: &Loaded) {
+    let (sites, hosts) = (loaded.plan.sites.len(), loaded.plan.hosts.len());
+    print(&format!("the configuration is valid: {}, {}", count(sites, "site"), count(hosts, "host")));
+    for host in &loaded.plan.hosts {
+        let ports = &host.port_range;
+        print(&format!(
+            "  {} in {}: {}, ports {}-{} at {}",
+            host.id,
+            host.site.location.city,
+            host.driver,
+            ports.start(),
+            ports.end(),
+            host.public_address
+        ));
+    }
+}

@@ -1,0 +1,65 @@
+//! `spawnpoint serve`: the server until SIGTERM or Ctrl-C.
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::{Loaded, Variables};
+use crate::console::{count, print};
+use crate::failure::Failure;
+use crate::server::Server;
+
+/// Runs the server. A second signal ends the process at once.
+///
+/// # Errors
+/// It could not be started.
+pub async fn serve(loaded: &Loaded, variables: &Variables) -> Result<(), Failure> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let server = tokio::select! {
+        server = Box::pin(Server::start(&loaded.config, &loaded.plan, variables)) => server?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
+    announce(loaded, &server);
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("SIGTERM: shutting down; matches go on"),
+        _ = interrupt.recv() => tracing::info!("Ctrl-C: shutting down; matches go on"),
+    }
+    tokio::select! {
+        () = Box::pin(server.stop()) => Ok(()),
+        _ = terminate.recv() => Err(Failure::new("ended by a second signal, without waiting")),
+        _ = interrupt.recv() => Err(Failure::new("ended by a second signal, without waiting")),
+    }
+}
+
+/// Says what is effective.
+fn announce(loaded: &Loaded, server: &Server) {
+    let config = &loaded.config;
+    print(&format!("Spawnpoint {} is ready", env!("CARGO_PKG_VERSION")));
+    print(&format!("  API       http://{}", server.address));
+    if let Some(url) = &config.api.public_url {
+        print(&format!("  public    {}", url.as_str()));
+    }
+    print(&format!("  data      {}", config.data.dir.display()));
+    print(&format!("  database  {}", config.store_url()));
+    let (sites, hosts) = (loaded.plan.sites.len(), loaded.plan.hosts.len());
+    print(&format!("  capacity  {}, {}", count(sites, "site"), count(hosts, "host")));
+    for (planned, setup) in loaded.plan.hosts.iter().zip(&server.hosts.setups) {
+        let capacity = setup.host.capacity;
+        print(&format!(
+            "    {} in {}: {}, {:.1} vCPU, {} MiB, ports {}-{} at {}",
+            planned.id,
+            planned.site.location.city,
+            planned.driver,
+            f64::from(capacity.cpu.0) / 1024.0,
+            capacity.memory.0,
+            planned.port_range.start(),
+            planned.port_range.end(),
+            planned.public_address,
+        ));
+    }
+    let token_file = config.data.dir.join("admin-token");
+    if server.is_first_start {
+        print(&format!("  token     {}", server.admin_token.reveal()));
+        print(&format!("            (shown this once; kept in {})", token_file.display()));
+    }
+}
