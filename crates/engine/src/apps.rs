@@ -59,7 +59,12 @@ impl Engine {
     ///
     /// # Errors
     /// `NotFound`; `Conflict` if the new name is taken.
-    pub async fn update_app(&self, actor: &Actor, name: &AppName, patch: AppPatch) -> Result<Application, Error> {
+    pub async fn update_app(
+        &self,
+        actor: &Actor,
+        name: &AppName,
+        patch: AppPatch,
+    ) -> Result<Application, Error> {
         self.need_app(actor, Scope::Admin, name)?;
         let before = self.inner.store.find_application(name).await?.ok_or_else(|| no_app(name))?;
         let app = Application {
@@ -101,7 +106,9 @@ impl Engine {
         let result = self.inner.store.commit(tx).await;
         self.inner.catalog.changed();
         match result {
-            Err(StoreError::Conflict(conflict @ Conflict::Missing { .. })) => Err(Error::NotFound(conflict.to_string())),
+            Err(StoreError::Conflict(conflict @ Conflict::Missing { .. })) => {
+                Err(Error::NotFound(conflict.to_string()))
+            }
             other => Ok(other?),
         }
     }

@@ -71,7 +71,8 @@ impl Engine {
 
     async fn audit_once(&self) -> Result<Vec<Finding>, Error> {
         let world = self.look_around().await?;
-        let silent = (!world.silent.is_empty()).then(|| format!("not on {}: no answer", world.silent.join(", ")));
+        let silent =
+            (!world.silent.is_empty()).then(|| format!("not on {}: no answer", world.silent.join(", ")));
         let finding = |id, rule, violations: Vec<String>, needs_hosts: bool| Finding {
             id,
             rule,
@@ -79,10 +80,25 @@ impl Engine {
             skipped: silent.clone().filter(|_| needs_hosts),
         };
         Ok(vec![
-            finding("I1", "one live row, one container; none without a row", one_row_one_container(&world), true),
+            finding(
+                "I1",
+                "one live row, one container; none without a row",
+                one_row_one_container(&world),
+                true,
+            ),
             finding("I2", "every row comes to rest in bounded time", rows_come_to_rest(&world), false),
-            finding("I4", "a port belongs to one row, and to no outgoing connection", ports_belong(&world), true),
-            finding("I5", "no host is overcommitted, and what is reserved is what rows hold", capacity_adds_up(&world), false),
+            finding(
+                "I4",
+                "a port belongs to one row, and to no outgoing connection",
+                ports_belong(&world),
+                true,
+            ),
+            finding(
+                "I5",
+                "no host is overcommitted, and what is reserved is what rows hold",
+                capacity_adds_up(&world),
+                false,
+            ),
             finding("I9", "nothing runs for a deployment that has ended", the_ended_are_gone(&world), true),
             finding("I10", "nobody outlives max_duration", nobody_outlives(&world), false),
             finding("I11", "due webhooks are sent or given up", world.overdue_deliveries.clone(), false),
@@ -102,13 +118,16 @@ impl Engine {
             }
         }
         // Rows are read after the hosts: a row that appears in between is too young to be judged.
-        let rows = inner.store.live_deployments().await?.into_iter().map(|row| (row.id, Arc::new(row))).collect();
+        let rows =
+            inner.store.live_deployments().await?.into_iter().map(|row| (row.id, Arc::new(row))).collect();
         let now = self.now();
         let overdue = inner.store.due_deliveries(now, 1000).await?;
         let overdue_deliveries = overdue
             .iter()
             .filter(|delivery| now.since(delivery.next_at) > Duration::from_secs(300))
-            .map(|delivery| format!("{} of {} has been due for over five minutes", delivery.id, delivery.deployment))
+            .map(|delivery| {
+                format!("{} of {} has been due for over five minutes", delivery.id, delivery.deployment)
+            })
             .collect();
         Ok(World {
             now,
@@ -153,13 +172,18 @@ fn one_row_one_container(world: &World) -> Vec<String> {
         }
         match world.rows.get(id) {
             Some(row) if row.state.phase.may_have_workload() || !world.is_settled(row) => {}
-            Some(row) => violations.push(format!("{} exists, and its row is {}", containers.join(", "), row.state.phase.word())),
+            Some(row) => violations.push(format!(
+                "{} exists, and its row is {}",
+                containers.join(", "),
+                row.state.phase.word()
+            )),
             None => violations.push(format!("{} exists, and no live row means it", containers.join(", "))),
         }
     }
     for row in world.rows.values().filter(|row| row.state.phase == Phase::Ready && world.is_settled(row)) {
         let on_host = row.state.host.as_ref().and_then(|host| world.listed.get(host));
-        let runs = |all: &Vec<Observed>| all.iter().any(|o| o.id == row.workload() && o.state == Running::Running);
+        let runs =
+            |all: &Vec<Observed>| all.iter().any(|o| o.id == row.workload() && o.state == Running::Running);
         if on_host.is_some_and(|all| !runs(all)) {
             violations.push(format!("{} is READY, and its container does not run", row.id));
         }
@@ -171,18 +195,20 @@ fn one_row_one_container(world: &World) -> Vec<String> {
 fn rows_come_to_rest(world: &World) -> Vec<String> {
     let limit = |row: &Deployment| match &row.state.phase {
         Phase::Pending | Phase::Placed => Some(SETTLED),
-        Phase::Starting => Some(Duration::from_secs(u64::from(row.spec.time_to_deploy_seconds)) + 2 * SETTLED),
+        Phase::Starting => {
+            Some(Duration::from_secs(u64::from(row.spec.time_to_deploy_seconds)) + 2 * SETTLED)
+        }
         Phase::Stopping(_) => Some(Duration::from_secs(u64::from(row.spec.grace_seconds)) + 2 * SETTLED),
         Phase::Ready if row.state.desired != Desired::Run => Some(SETTLED),
         Phase::Ready | Phase::Failed(_) | Phase::Terminated(_) => None,
     };
-    let answers = |row: &Deployment| row.state.host.as_ref().is_none_or(|host| world.listed.contains_key(host));
+    let answers =
+        |row: &Deployment| row.state.host.as_ref().is_none_or(|host| world.listed.contains_key(host));
     let stuck = |row: &&Arc<Deployment>| {
         limit(row).is_some_and(|limit| world.now.since(row.state.phase_since) > limit) && answers(row)
     };
-    let sentence = |row: &Arc<Deployment>| {
-        format!("{} has been {} for too long", row.id, row.state.phase.word())
-    };
+    let sentence =
+        |row: &Arc<Deployment>| format!("{} has been {} for too long", row.id, row.state.phase.word());
     world.rows.values().filter(stuck).map(sentence).collect()
 }
 
@@ -197,7 +223,9 @@ fn ports_belong(world: &World) -> Vec<String> {
                 violations.push(format!("{name} is leased to {id}, which holds nothing"));
             }
         }
-        if lease.free_at.is_none() && world.ephemeral.is_some_and(|(low, high)| (low..=high).contains(&lease.port)) {
+        if lease.free_at.is_none()
+            && world.ephemeral.is_some_and(|(low, high)| (low..=high).contains(&lease.port))
+        {
             violations.push(format!("{name} lies in the kernel's range for outgoing connections"));
         }
     }
@@ -206,7 +234,12 @@ fn ports_belong(world: &World) -> Vec<String> {
         for port in &row.state.ports {
             for transport in port.protocol.transports() {
                 if !leased.contains(&(host.clone(), *transport, port.external, row.id)) {
-                    violations.push(format!("{} uses {}/{} without a lease", row.id, port.external, transport.as_str()));
+                    violations.push(format!(
+                        "{} uses {}/{} without a lease",
+                        row.id,
+                        port.external,
+                        transport.as_str()
+                    ));
                 }
             }
         }
@@ -225,7 +258,8 @@ fn published_without_lease(
         for port in observed.ports.iter().filter(|_| !young) {
             if !leased.contains(&(host.clone(), port.transport, port.external, observed.id.deployment)) {
                 let transport = port.transport.as_str();
-                violations.push(format!("{} publishes {}/{transport} without a lease", observed.id, port.external));
+                violations
+                    .push(format!("{} publishes {}/{transport} without a lease", observed.id, port.external));
             }
         }
     }
@@ -251,7 +285,8 @@ fn capacity_adds_up(world: &World) -> Vec<String> {
             violations.push(format!("{host} is overcommitted: {reserved:?} is reserved"));
         }
     }
-    violations.extend(held.iter().map(|(host, rows)| format!("{host}: nothing is reserved, rows hold {rows:?}")));
+    violations
+        .extend(held.iter().map(|(host, rows)| format!("{host}: nothing is reserved, rows hold {rows:?}")));
     violations
 }
 
@@ -260,12 +295,21 @@ fn the_ended_are_gone(world: &World) -> Vec<String> {
         let row = world.rows.get(&observed.id.deployment);
         row.is_some_and(|row| matches!(row.state.phase, Phase::Failed(_)) && world.is_settled(row))
     };
-    world.all_listed().filter(|(_, o)| ended(o)).map(|(host, o)| format!("{} still exists on {host}", o.id)).collect()
+    world
+        .all_listed()
+        .filter(|(_, o)| ended(o))
+        .map(|(host, o)| format!("{} still exists on {host}", o.id))
+        .collect()
 }
 
 fn nobody_outlives(world: &World) -> Vec<String> {
     let outlives = |row: &&Arc<Deployment>| {
         row.state.phase == Phase::Ready && expires_at(row).is_some_and(|end| world.now.since(end) > SETTLED)
     };
-    world.rows.values().filter(outlives).map(|row| format!("{} has outlived its max_duration", row.id)).collect()
+    world
+        .rows
+        .values()
+        .filter(outlives)
+        .map(|row| format!("{} has outlived its max_duration", row.id))
+        .collect()
 }

@@ -18,7 +18,12 @@ impl Engine {
     ///
     /// # Errors
     /// `Unauthorized` for a bad number or token or an unknown id: they are not told apart.
-    pub async fn context(&self, id: DeploymentId, number: &str, token: Option<&str>) -> Result<DeploymentView, Error> {
+    pub async fn context(
+        &self,
+        id: DeploymentId,
+        number: &str,
+        token: Option<&str>,
+    ) -> Result<DeploymentView, Error> {
         let row = self.own_row(id, number, token).await?;
         self.view(row).await
     }
@@ -42,7 +47,11 @@ impl Engine {
                 return Err(Error::Conflict(format!("the deployment has the tag {} already", tag.name)));
             }
             if tags.len() >= TAGS_MAX {
-                return Err(Invalid::new("name", format!("the deployment has {TAGS_MAX} tags, the most possible")).into());
+                return Err(Invalid::new(
+                    "name",
+                    format!("the deployment has {TAGS_MAX} tags, the most possible"),
+                )
+                .into());
             }
             tags.push(tag.clone());
             Ok(())
@@ -66,12 +75,21 @@ impl Engine {
         self.change_tags(id, |tags| {
             let before = tags.len();
             tags.retain(|present| present.name.as_str() != tag);
-            if tags.len() < before { Ok(()) } else { Err(Error::NotFound("the deployment has no such tag".to_owned())) }
+            if tags.len() < before {
+                Ok(())
+            } else {
+                Err(Error::NotFound("the deployment has no such tag".to_owned()))
+            }
         })
         .await
     }
 
-    async fn own_row(&self, id: DeploymentId, number: &str, token: Option<&str>) -> Result<Arc<Deployment>, Error> {
+    async fn own_row(
+        &self,
+        id: DeploymentId,
+        number: &str,
+        token: Option<&str>,
+    ) -> Result<Arc<Deployment>, Error> {
         let vault = &self.inner.vault;
         let known = token.is_some_and(|token| token_matches(vault, Purpose::Context, id, token))
             && number_matches(vault, Purpose::Context, id, number);

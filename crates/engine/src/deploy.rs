@@ -126,7 +126,10 @@ impl Engine {
         idempotency: Option<Idempotency>,
     ) -> Result<DeployOutcome, Error> {
         if !actor.may_see(&request.app) {
-            return Err(Error::Forbidden(format!("this token may not deploy the application {}", request.app)));
+            return Err(Error::Forbidden(format!(
+                "this token may not deploy the application {}",
+                request.app
+            )));
         }
         let remembered = idempotency.map(|i| self.remembered_request(actor, i));
         if let Some(request) = &remembered
@@ -157,7 +160,9 @@ impl Engine {
                 Err(other) => return Err(other.into()),
             }
         }
-        Err(Error::Unavailable("the hosts are being taken faster than they can be looked at, please try again".into()))
+        Err(Error::Unavailable(
+            "the hosts are being taken faster than they can be looked at, please try again".into(),
+        ))
     }
 
     /// The version that is asked for, if it can be deployed.
@@ -260,7 +265,12 @@ impl Engine {
                 tx.append_event(stored.id, now, "placed", &json!({ "reasons": choice.reasons }).to_string());
             }
             Err(refusal) => {
-                tx.append_event(stored.id, now, "refused", &json!({ "reasons": refusal.reasons }).to_string());
+                tx.append_event(
+                    stored.id,
+                    now,
+                    "refused",
+                    &json!({ "reasons": refusal.reasons }).to_string(),
+                );
                 for delivery in self.deliveries(&stored, &[WebhookEvent::Error], now).await? {
                     tx.enqueue_webhook(&delivery);
                 }
@@ -355,13 +365,20 @@ impl Engine {
 
     /// The outcome of the same request made before, if it was.
     async fn repeated(&self, request: &RememberedRequest) -> Result<Option<DeployOutcome>, Error> {
-        let Some(before) = self.inner.store.find_request(&request.key, self.now()).await? else { return Ok(None) };
+        let Some(before) = self.inner.store.find_request(&request.key, self.now()).await? else {
+            return Ok(None);
+        };
         if before.body_hash != request.body_hash {
-            return Err(Error::Conflict("this Idempotency-Key was used with another request body".to_owned()));
+            return Err(Error::Conflict(
+                "this Idempotency-Key was used with another request body".to_owned(),
+            ));
         }
         match self.inner.rows.find(before.deployment).await? {
             Some(row) => self.accepted(row).await.map(Some),
-            None => Err(Error::Gone(format!("{} was deployed with this Idempotency-Key and has ended", before.deployment))),
+            None => Err(Error::Gone(format!(
+                "{} was deployed with this Idempotency-Key and has ended",
+                before.deployment
+            ))),
         }
     }
 }
@@ -370,7 +387,9 @@ impl Engine {
 fn hold(tx: &mut Tx, row: &Deployment, choice: &Choice) {
     let host = &choice.runtime.setup.host;
     tx.reserve(&host.id, &row.spec.resources, &host.capacity);
-    let transports = |port: &PortBinding| port.protocol.transports().iter().map(|t| (*t, port.external)).collect::<Vec<_>>();
+    let transports = |port: &PortBinding| {
+        port.protocol.transports().iter().map(|t| (*t, port.external)).collect::<Vec<_>>()
+    };
     let ports: Vec<_> = choice.ports.iter().flat_map(transports).collect();
     tx.lease_ports(&host.id, row.id, &ports);
 }

@@ -199,7 +199,8 @@ impl Engine {
     /// A row with everything that is needed to show it.
     pub(crate) async fn view(&self, row: Arc<Deployment>) -> Result<DeploymentView, Error> {
         let version = self.inner.rows.revision(&row.spec.revision).await?;
-        let place = row.state.host.as_ref().and_then(|host| self.inner.fleet.find(host)).map(|r| r.place.clone());
+        let place =
+            row.state.host.as_ref().and_then(|host| self.inner.fleet.find(host)).map(|r| r.place.clone());
         Ok(DeploymentView { deployment: row, version, place, domain: self.inner.options.domain.clone() })
     }
 }

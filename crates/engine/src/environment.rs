@@ -33,7 +33,11 @@ struct MappedPort<'a> {
 ///
 /// # Errors
 /// A sentence, if a hidden value cannot be opened or the whole is larger than a process can be given.
-pub fn build(view: &DeploymentView, callback_url: &str, vault: &Vault) -> Result<Vec<(String, Plaintext)>, String> {
+pub fn build(
+    view: &DeploymentView,
+    callback_url: &str,
+    vault: &Vault,
+) -> Result<Vec<(String, Plaintext)>, String> {
     let mut all: Vec<(String, Plaintext)> = Vec::new();
     for variable in view.version.env.iter().chain(&view.deployment.spec.env) {
         let value = open(variable, vault)?;
@@ -41,10 +45,14 @@ pub fn build(view: &DeploymentView, callback_url: &str, vault: &Vault) -> Result
         all.push((variable.key.clone(), value));
     }
     all.retain(|(key, _)| !key.starts_with(RESERVED_PREFIX));
-    all.extend(platform(view, callback_url, vault).into_iter().map(|(key, value)| (key, Plaintext::new(value))));
+    all.extend(
+        platform(view, callback_url, vault).into_iter().map(|(key, value)| (key, Plaintext::new(value))),
+    );
     let bytes: usize = all.iter().map(|(key, value)| key.len() + value.reveal().len() + 2).sum();
     if bytes > ENV_TOTAL_BYTES_MAX {
-        return Err(format!("its variables have {bytes} bytes together; at most {ENV_TOTAL_BYTES_MAX} are possible"));
+        return Err(format!(
+            "its variables have {bytes} bytes together; at most {ENV_TOTAL_BYTES_MAX} are possible"
+        ));
     }
     Ok(all)
 }
@@ -52,9 +60,9 @@ pub fn build(view: &DeploymentView, callback_url: &str, vault: &Vault) -> Result
 fn open(variable: &EnvVar, vault: &Vault) -> Result<Plaintext, String> {
     match &variable.value {
         EnvValue::Plain(value) => Ok(Plaintext::new(value.clone())),
-        EnvValue::Hidden(sealed) => {
-            vault.open(sealed, SEAL_PURPOSE).map_err(|_| format!("the hidden variable {} cannot be opened", variable.key))
-        }
+        EnvValue::Hidden(sealed) => vault
+            .open(sealed, SEAL_PURPOSE)
+            .map_err(|_| format!("the hidden variable {} cannot be opened", variable.key)),
     }
 }
 
@@ -91,7 +99,8 @@ fn platform(view: &DeploymentView, callback_url: &str, vault: &Vault) -> Vec<(St
             ("ARBITRIUM_PRIVATE_FLEET_ID", fleet.unwrap_or_else(|| "PUBLIC_CLOUD".to_owned())),
         ]);
     }
-    let mut all: Vec<(String, String)> = all.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    let mut all: Vec<(String, String)> =
+        all.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
     for port in &row.state.ports {
         all.extend(port_variables(port));
     }

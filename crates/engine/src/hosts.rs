@@ -148,7 +148,12 @@ impl Fleet {
     }
 
     /// Chooses a host and takes capacity and ports of it in the mirror. Either store the choice or [`Fleet::undo`] it.
-    pub(crate) fn choose(&self, ask: &Ask<'_>, ports: &[PortSpec], entropy: &Entropy) -> Result<Choice, NoHost> {
+    pub(crate) fn choose(
+        &self,
+        ask: &Ask<'_>,
+        ports: &[PortSpec],
+        entropy: &Entropy,
+    ) -> Result<Choice, NoHost> {
         let mut guard = self.table.lock();
         let table = &mut *guard;
         let chosen = place(ask, &table.hosts);
@@ -180,7 +185,13 @@ impl Fleet {
     }
 
     /// Gives capacity back at once and ports after `free_at`, as the store did.
-    pub(crate) fn release(&self, host: &HostId, resources: Resources, ports: &[PortBinding], free_at: Timestamp) {
+    pub(crate) fn release(
+        &self,
+        host: &HostId,
+        resources: Resources,
+        ports: &[PortBinding],
+        free_at: Timestamp,
+    ) {
         let Some(runtime) = self.by_id.get(host) else { return };
         let mut table = self.table.lock();
         table.pools[runtime.number].quarantine(ports.iter().map(|port| port.external), free_at);

@@ -5,6 +5,7 @@
 //! Other control planes on the same PostgreSQL may work on it too: compare-and-swap on the generation keeps it right.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,6 +16,7 @@ use spawnpoint_model::lifecycle::{Action, Observation, decide, due_at, expires_a
 use spawnpoint_model::{Deployment, DeploymentId};
 use spawnpoint_store::{Conflict, StoreError};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::Engine;
 use crate::save::Change;
@@ -35,23 +37,36 @@ pub(crate) struct Slot {
     pub(crate) bell: Notify,
 }
 
-/// How long to wait before the next look; grows from look to look.
-struct Pause(Duration);
+/// When to look next. Checked ports are looked at often at first and less the longer a start takes, so that READY comes
+/// at most a tenth later than the game is; the engine itself is asked now and then only, since it gives hints.
+struct Looks {
+    began: Instant,
+    asked_in_full: Instant,
+}
 
-impl Pause {
-    const fn new() -> Self {
-        Self(Duration::from_millis(2))
+impl Looks {
+    const PORTS: RangeInclusive<Duration> = Duration::from_millis(2)..=Duration::from_millis(250);
+    const IN_FULL_EVERY: Duration = Duration::from_secs(1);
+
+    fn new() -> Self {
+        Self { began: Instant::now(), asked_in_full: Instant::now() }
     }
 
-    fn next(&mut self, phase: &Phase, unreachable: bool) -> Duration {
-        let most = match phase {
-            _ if unreachable => Duration::from_secs(2),
-            Phase::Stopping(_) => Duration::from_millis(500),
-            _ => Duration::from_millis(50),
-        };
-        let pause = if unreachable { self.0.max(Duration::from_millis(200)) } else { self.0 };
-        self.0 = (pause * 3 / 2).min(most);
-        pause.min(most)
+    fn pause(&self, phase: &Phase, unreachable: bool) -> Duration {
+        match phase {
+            _ if unreachable => Self::IN_FULL_EVERY,
+            Phase::Starting => (self.began.elapsed() / 10).clamp(*Self::PORTS.start(), *Self::PORTS.end()),
+            _ => Self::IN_FULL_EVERY / 2,
+        }
+    }
+
+    /// Whether the engine itself is to be asked now.
+    fn in_full(&mut self, phase: &Phase, hinted: bool) -> bool {
+        let due = hinted || *phase != Phase::Starting || self.asked_in_full.elapsed() >= Self::IN_FULL_EVERY;
+        if due {
+            self.asked_in_full = Instant::now();
+        }
+        due
     }
 }
 
@@ -103,7 +118,7 @@ impl Engine {
     /// Steps until the row rests.
     async fn settle(&self, id: DeploymentId, slot: &Slot) -> Result<(), StoreError> {
         let mut seen = None;
-        let mut pause = Pause::new();
+        let mut looks = Looks::new();
         let mut asked_to_end = None;
         while let Some(row) = self.inner.rows.find(id).await? {
             let now = self.now();
@@ -116,10 +131,13 @@ impl Engine {
             let row = match decision.next {
                 None => row,
                 Some(next) => {
-                    let change = Change { webhooks: decision.webhooks, release: decision.release, event: None };
+                    let change =
+                        Change { webhooks: decision.webhooks, release: decision.release, event: None };
                     match self.save(&row, next, change).await {
                         Ok(saved) => saved,
-                        Err(StoreError::Conflict(Conflict::Stale(_)) | StoreError::OutcomeUnknown) => continue,
+                        Err(StoreError::Conflict(Conflict::Stale(_)) | StoreError::OutcomeUnknown) => {
+                            continue;
+                        }
                         Err(other) => return Err(other),
                     }
                 }
@@ -136,15 +154,18 @@ impl Engine {
                     Observation::Nothing
                 }
                 Action::Observe => self.observe(&row, true).await,
-                Action::Poll => self.poll(&row, slot, pause.next(&row.state.phase, unreachable)).await,
+                Action::Poll => {
+                    let wait = looks.pause(&row.state.phase, unreachable);
+                    self.poll(&row, slot, &mut looks, wait).await
+                }
                 Action::Start => self.start_workload(&row).await,
                 Action::Stop(grace) if asked_to_end != Some(row.state.attempt) => {
                     asked_to_end = Some(row.state.attempt);
                     self.stop_workload(&row, grace).await
                 }
                 Action::Stop(grace) => {
-                    let wait = pause.next(&row.state.phase, unreachable).min(grace);
-                    self.poll(&row, slot, wait).await
+                    let wait = looks.pause(&row.state.phase, unreachable).min(grace);
+                    self.poll(&row, slot, &mut looks, wait).await
                 }
                 Action::Remove => self.remove_workload(&row).await,
             });
@@ -152,17 +173,15 @@ impl Engine {
         Ok(())
     }
 
-    /// Waits for a hint, at most `wait`, then looks. A workload that is starting is only asked for its ports, unless a
-    /// hint came.
-    async fn poll(&self, row: &Deployment, slot: &Slot, wait: Duration) -> Observation {
+    /// Waits for a hint, at most `wait`, then looks.
+    async fn poll(&self, row: &Deployment, slot: &Slot, looks: &mut Looks, wait: Duration) -> Observation {
         let hinted = tokio::time::timeout(wait, slot.bell.notified()).await.is_ok();
         let current = self.inner.rows.find_live(row.id);
         let changed = current.is_some_and(|now| now.generation != row.generation);
         if changed {
             return Observation::Nothing;
         }
-        let in_full = hinted || row.state.phase != Phase::Starting || wait >= Duration::from_millis(50);
-        self.observe(row, in_full).await
+        self.observe(row, looks.in_full(&row.state.phase, hinted)).await
     }
 }
 

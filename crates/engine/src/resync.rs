@@ -79,7 +79,11 @@ impl Engine {
     }
 
     /// Every ready row of a silent host is woken, so that the time of its silence is counted.
-    async fn host_is_silent(&self, runtime: &Arc<HostRuntime>, error: &DriverError) -> Result<(), StoreError> {
+    async fn host_is_silent(
+        &self,
+        runtime: &Arc<HostRuntime>,
+        error: &DriverError,
+    ) -> Result<(), StoreError> {
         tracing::debug!(host.id = %runtime.id(), error = %error, "host could not be listed");
         for row in self.inner.rows.on_host(runtime.id()).await? {
             if row.state.phase == Phase::Ready && row.state.unreachable_since.is_none() {
@@ -110,7 +114,9 @@ impl Engine {
         let now = self.now();
         let strays = &self.inner.strays;
         let mut seen = strays.seen.lock();
-        seen.retain(|(stray_host, id), _| stray_host != host || (listed.contains(id) && !unknown.contains(id)));
+        seen.retain(|(stray_host, id), _| {
+            stray_host != host || (listed.contains(id) && !unknown.contains(id))
+        });
         for id in listed.difference(&unknown) {
             seen.entry((host.clone(), *id)).or_insert(now);
         }
@@ -146,7 +152,9 @@ impl Engine {
                     tracing::warn!(host.id = %host, workload.id = %id, "removed a workload that no deployment means");
                     self.inner.strays.seen.lock().remove(&(host.clone(), id));
                 }
-                Err(error) => tracing::warn!(host.id = %host, workload.id = %id, error = %error, "a stray could not be removed"),
+                Err(error) => {
+                    tracing::warn!(host.id = %host, workload.id = %id, error = %error, "a stray could not be removed")
+                }
             }
         }
     }

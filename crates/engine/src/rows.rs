@@ -70,7 +70,10 @@ impl Rows {
     /// Every row that has not ended.
     pub(crate) async fn live(&self) -> Result<Vec<Arc<Deployment>>, StoreError> {
         match &self.live {
-            Some(shards) => Ok(shards.iter().flat_map(|shard| shard.read().values().cloned().collect::<Vec<_>>()).collect()),
+            Some(shards) => Ok(shards
+                .iter()
+                .flat_map(|shard| shard.read().values().cloned().collect::<Vec<_>>())
+                .collect()),
             None => Ok(self.store.live_deployments().await?.into_iter().map(Arc::new).collect()),
         }
     }

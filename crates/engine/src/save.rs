@@ -51,7 +51,8 @@ impl Engine {
         }
         inner.store.commit(tx).await?;
         inner.rows.put(&next);
-        inner.timers.set(next.id, due);
+        // What is due already is the business of whoever saves; a timer would only call a second time.
+        inner.timers.set(next.id, due.filter(|at| *at > now));
         if let (true, Some(host)) = (change.release, &before.state.host) {
             inner.fleet.release(host, next.spec.resources, &before.state.ports, free_at);
         }
@@ -63,7 +64,9 @@ impl Engine {
 
     fn quarantine_of(&self, before: &Deployment) -> Duration {
         match &before.state.phase {
-            Phase::Stopping(After::Replace(f) | After::Fail(f)) if f.kind == FailureKind::PortTaken => BUSY_PORT_QUARANTINE,
+            Phase::Stopping(After::Replace(f) | After::Fail(f)) if f.kind == FailureKind::PortTaken => {
+                BUSY_PORT_QUARANTINE
+            }
             _ => self.inner.options.port_quarantine,
         }
     }
@@ -75,7 +78,8 @@ impl Engine {
         events: &[WebhookEvent],
         now: Timestamp,
     ) -> Result<Vec<Delivery>, StoreError> {
-        let wanted: Vec<_> = events.iter().filter_map(|e| Some((*e, row.spec.webhooks.get(*e)?.clone()))).collect();
+        let wanted: Vec<_> =
+            events.iter().filter_map(|e| Some((*e, row.spec.webhooks.get(*e)?.clone()))).collect();
         if wanted.is_empty() {
             return Ok(Vec::new());
         }

@@ -39,7 +39,12 @@ impl Engine {
     ///
     /// # Errors
     /// `NotFound`, `Forbidden` (another application's), `Gone` (terminated already).
-    pub async fn stop(&self, actor: &Actor, id: DeploymentId, logs: Option<LogChoice>) -> Result<StopOutcome, Error> {
+    pub async fn stop(
+        &self,
+        actor: &Actor,
+        id: DeploymentId,
+        logs: Option<LogChoice>,
+    ) -> Result<StopOutcome, Error> {
         self.need(actor, Scope::Deploy)?;
         let row = self.inner.rows.find(id).await?.ok_or_else(|| not_found(id))?;
         if !actor.may_see(&row.spec.app) {

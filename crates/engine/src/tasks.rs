@@ -131,7 +131,9 @@ async fn every<F: Future<Output = ()>>(period: Duration, run: impl Fn() -> F) {
 async fn watch(engine: Engine, runtime: Arc<HostRuntime>, relist: Arc<Notify>) {
     let mut hints = match runtime.driver().watch().await {
         Ok(hints) => hints,
-        Err(error) => return tracing::debug!(host.id = %runtime.id(), error = %error, "no hints from this host now"),
+        Err(error) => {
+            return tracing::debug!(host.id = %runtime.id(), error = %error, "no hints from this host now");
+        }
     };
     while let Some(hint) = hints.next().await {
         match hint {
@@ -158,8 +160,10 @@ async fn timers(engine: Engine) {
         for id in engine.inner.timers.take_due(engine.now()) {
             engine.wake(id);
         }
-        let wait = engine.inner.timers.next().map_or(HEARTBEAT, |next| next.since(engine.now()).min(HEARTBEAT));
-        let _ = tokio::time::timeout(wait.max(Duration::from_millis(1)), engine.inner.timers.bell.notified()).await;
+        let wait =
+            engine.inner.timers.next().map_or(HEARTBEAT, |next| next.since(engine.now()).min(HEARTBEAT));
+        let _ = tokio::time::timeout(wait.max(Duration::from_millis(1)), engine.inner.timers.bell.notified())
+            .await;
     }
 }
 

@@ -101,8 +101,14 @@ impl Engine {
         if self.inner.store.find_token_by_hash(&hash).await?.is_some() {
             return Ok(());
         }
-        let id = format!("admin_{}", hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect::<String>());
-        let new = NewToken { name: "first admin token".into(), scope: Scope::Admin, apps: Vec::new(), expires_in: None };
+        let id =
+            format!("admin_{}", hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect::<String>());
+        let new = NewToken {
+            name: "first admin token".into(),
+            scope: Scope::Admin,
+            apps: Vec::new(),
+            expires_in: None,
+        };
         match self.store_token(&id, new, secret).await {
             // Another control plane was first.
             Ok(_) | Err(Error::Conflict(_)) => Ok(()),
@@ -116,7 +122,8 @@ impl Engine {
         let now = self.now();
         let NewToken { name, scope, apps, expires_in } = new;
         let expires_at = expires_in.map(|duration| now.plus(duration));
-        let token = Token { id: TokenId::from(id), name, scope, apps, created_at: now, expires_at, revoked_at: None };
+        let token =
+            Token { id: TokenId::from(id), name, scope, apps, created_at: now, expires_at, revoked_at: None };
         let mut tx = Tx::new();
         tx.insert_token(&token, &hash(secret.reveal()));
         self.inner.store.commit(tx).await?;

@@ -78,7 +78,12 @@ impl Engine {
     ///
     /// # Errors
     /// `NotFound` for the application; `Conflict` if the name is taken; `Invalid`.
-    pub async fn create_version(&self, actor: &Actor, app: &AppName, input: VersionInput) -> Result<Version, Error> {
+    pub async fn create_version(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        input: VersionInput,
+    ) -> Result<Version, Error> {
         self.need_app(actor, Scope::Admin, app)?;
         self.get_app(actor, app).await?;
         let Some(name) = input.name.clone() else { return Err(Invalid::new("name", "is needed").into()) };
@@ -102,7 +107,12 @@ impl Engine {
     ///
     /// # Errors
     /// `NotFound`.
-    pub async fn get_version(&self, actor: &Actor, app: &AppName, name: &VersionName) -> Result<Version, Error> {
+    pub async fn get_version(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        name: &VersionName,
+    ) -> Result<Version, Error> {
         self.need_app(actor, Scope::Read, app)?;
         self.get_app(actor, app).await?;
         let found = self.inner.store.find_version(app, name).await?;
@@ -136,7 +146,12 @@ impl Engine {
     ///
     /// # Errors
     /// `NotFound`.
-    pub async fn delete_version(&self, actor: &Actor, app: &AppName, name: &VersionName) -> Result<(), Error> {
+    pub async fn delete_version(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        name: &VersionName,
+    ) -> Result<(), Error> {
         self.need_app(actor, Scope::Admin, app)?;
         let mut tx = Tx::new();
         tx.delete_version(app, name);
@@ -147,7 +162,12 @@ impl Engine {
     ///
     /// # Errors
     /// `NotFound` for the application.
-    pub async fn list_versions(&self, actor: &Actor, app: &AppName, page: Page) -> Result<Paged<Version>, Error> {
+    pub async fn list_versions(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        page: Page,
+    ) -> Result<Paged<Version>, Error> {
         self.need_app(actor, Scope::Read, app)?;
         self.get_app(actor, app).await?;
         Ok(self.inner.store.list_versions(app, page).await?)
@@ -166,7 +186,14 @@ impl Engine {
         let revision: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
         let now = self.now();
         let created_at = before.map_or(now, |before| before.created_at);
-        Ok(Version { app, name, revision: RevisionId::from(revision), spec: Arc::new(spec), created_at, updated_at: now })
+        Ok(Version {
+            app,
+            name,
+            revision: RevisionId::from(revision),
+            spec: Arc::new(spec),
+            created_at,
+            updated_at: now,
+        })
     }
 
     /// Lays `input` over `spec`, and checks what can only be checked of the whole.
@@ -180,7 +207,8 @@ impl Engine {
         }
         let cpu = input.cpu.unwrap_or(spec.resources.cpu.0);
         let memory = input.memory.unwrap_or(spec.resources.memory.0);
-        if let Some(resources) = invalids.check("", Resources::checked(cpu, memory, "req_cpu", "req_memory")) {
+        if let Some(resources) = invalids.check("", Resources::checked(cpu, memory, "req_cpu", "req_memory"))
+        {
             spec.resources = resources;
         }
         if let Some(env) = &input.env {
@@ -226,7 +254,9 @@ impl Engine {
         for (i, EnvInput { key, value, hidden }) in env.iter().enumerate() {
             let value = match (value, hidden) {
                 (Some(value), false) => EnvValue::Plain(value.reveal().to_owned()),
-                (Some(value), true) => EnvValue::Hidden(self.inner.vault.seal(value, environment::SEAL_PURPOSE)?),
+                (Some(value), true) => {
+                    EnvValue::Hidden(self.inner.vault.seal(value, environment::SEAL_PURPOSE)?)
+                }
                 (None, _) => match before.iter().find(|variable| variable.key == *key) {
                     Some(variable) => variable.value.clone(),
                     None => return Err(Invalid::new(format!("envs[{i}].value"), "is needed").into()),

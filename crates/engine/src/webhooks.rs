@@ -112,7 +112,11 @@ pub(crate) struct Sender {
 enum Outcome {
     Delivered,
     /// The receiver answered with something else.
-    Refused { detail: String, retry_after: Option<Duration>, gone: bool },
+    Refused {
+        detail: String,
+        retry_after: Option<Duration>,
+        gone: bool,
+    },
     /// No answer.
     Silent(String),
 }
@@ -135,7 +139,9 @@ impl Sender {
             .map_err(|e| format!("the HTTP client for webhooks cannot be made: {e}"))?;
         let secret = options.webhook_secret.reveal();
         let encoded = secret.strip_prefix("whsec_").unwrap_or(secret);
-        let key = BASE64_STANDARD.decode(encoded).map_err(|_| "the webhook secret must be whsec_ and base64".to_owned())?;
+        let key = BASE64_STANDARD
+            .decode(encoded)
+            .map_err(|_| "the webhook secret must be whsec_ and base64".to_owned())?;
         Ok(Self { client, guard, key, traffic: Mutex::default(), bell: Notify::new() })
     }
 
@@ -173,7 +179,11 @@ impl Sender {
         let header = answer.headers().get("retry-after").and_then(|value| value.to_str().ok());
         let seconds = header.and_then(|text| text.trim().parse().ok()).filter(|_| asks_to_wait);
         let retry_after = seconds.map(|s| Duration::from_secs(s).min(RETRY_AFTER_MAX));
-        Outcome::Refused { detail: format!("answered {}", status.as_u16()), retry_after, gone: status.as_u16() == 410 }
+        Outcome::Refused {
+            detail: format!("answered {}", status.as_u16()),
+            retry_after,
+            gone: status.as_u16() == 410,
+        }
     }
 }
 
@@ -235,7 +245,11 @@ impl Engine {
         let mut postponed = Tx::new();
         for delivery in due {
             let Ok(url) = self.inner.vault.open(&delivery.url, SEAL_PURPOSE) else {
-                postponed.delivery_dead(&delivery.id, "its address cannot be opened with this master key", now);
+                postponed.delivery_dead(
+                    &delivery.id,
+                    "its address cannot be opened with this master key",
+                    now,
+                );
                 continue;
             };
             match self.admit(&delivery.id, &target_of(url.reveal()), now) {
@@ -245,7 +259,8 @@ impl Engine {
                 }
                 Admission::NotYet => {}
                 Admission::AskLater(at) => {
-                    let error = delivery.last_error.as_deref().unwrap_or("waiting for its receiver to answer again");
+                    let error =
+                        delivery.last_error.as_deref().unwrap_or("waiting for its receiver to answer again");
                     postponed.delivery_failed(&delivery.id, delivery.attempts, at, error);
                 }
             }

@@ -48,7 +48,8 @@ impl Engine {
     }
 
     async fn observe_ports(&self, row: &Deployment, runtime: &HostRuntime) -> Observation {
-        let checked: Vec<PortPublish> = row.state.ports.iter().filter(|port| port.to_check).flat_map(publish).collect();
+        let checked: Vec<PortPublish> =
+            row.state.ports.iter().filter(|port| port.to_check).flat_map(publish).collect();
         if checked.is_empty() {
             return Observation::Running { listening: true };
         }
@@ -58,7 +59,8 @@ impl Engine {
 
     /// Makes and starts the workload, pulling its image first if that is needed.
     pub(crate) async fn start_workload(&self, row: &Deployment) -> Observation {
-        let Some(runtime) = row.state.host.as_ref().and_then(|host| self.inner.fleet.find(host)).cloned() else {
+        let Some(runtime) = row.state.host.as_ref().and_then(|host| self.inner.fleet.find(host)).cloned()
+        else {
             return Observation::Unreachable;
         };
         let view = match self.view(row.clone().into()).await {
@@ -126,7 +128,9 @@ impl Engine {
     }
 
     fn credentials(&self, version: &VersionSpec) -> Result<Option<Credentials>, String> {
-        let (Some(username), Some(sealed)) = (&version.image.username, &version.image.token) else { return Ok(None) };
+        let (Some(username), Some(sealed)) = (&version.image.username, &version.image.token) else {
+            return Ok(None);
+        };
         let token = self
             .inner
             .vault
@@ -167,9 +171,10 @@ impl Engine {
             DriverError::NoCapacity(_) | DriverError::Internal(_) => {
                 fail(FailureKind::StartFailed, detail, Retry::Elsewhere)
             }
-            DriverError::Invalid(_) | DriverError::Conflict | DriverError::StartFailed(_) | DriverError::Unsupported => {
-                fail(FailureKind::StartFailed, detail, Retry::Never)
-            }
+            DriverError::Invalid(_)
+            | DriverError::Conflict
+            | DriverError::StartFailed(_)
+            | DriverError::Unsupported => fail(FailureKind::StartFailed, detail, Retry::Never),
             // The registry may answer better in a moment; the deadline ends it.
             DriverError::ImageUnavailable { permanent: false, .. } => {
                 tokio::time::sleep(RETRY_PAUSE).await;

@@ -16,7 +16,10 @@ pub(crate) struct PortPool {
 
 impl PortPool {
     /// Everything in `range` but `held`, which maps a number to when it becomes free, if that is known.
-    pub(crate) fn new(range: RangeInclusive<u16>, held: &std::collections::HashMap<u16, Option<Timestamp>>) -> Self {
+    pub(crate) fn new(
+        range: RangeInclusive<u16>,
+        held: &std::collections::HashMap<u16, Option<Timestamp>>,
+    ) -> Self {
         let mut pool = Self::default();
         for number in range {
             match held.get(&number) {

@@ -194,8 +194,18 @@ mod tests {
         for public in ["1.1.1.1", "203.0.113.9", "2606:4700::1111", "::ffff:1.1.1.1"] {
             assert!(closed.permits(public.parse().unwrap()), "{public}");
         }
-        let internal =
-            ["127.0.0.1", "10.1.2.3", "192.168.0.1", "172.16.0.1", "100.64.0.1", "::1", "fd12::1", "::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:a00:1::"];
+        let internal = [
+            "127.0.0.1",
+            "10.1.2.3",
+            "192.168.0.1",
+            "172.16.0.1",
+            "100.64.0.1",
+            "::1",
+            "fd12::1",
+            "::ffff:10.0.0.1",
+            "64:ff9b::a00:1",
+            "2002:a00:1::",
+        ];
         for address in internal {
             assert!(!closed.permits(address.parse().unwrap()), "{address}");
         }
@@ -210,9 +220,21 @@ mod tests {
     fn metadata_and_link_local_never_pass() {
         let open = guard(&["0.0.0.0/0", "::/0"]);
         for address in [
-            "169.254.169.254", "169.254.0.1", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::",
-            "fe80::1", "fd00:ec2::254", "100.100.100.200", "0.0.0.0", "224.0.0.1", "255.255.255.255", "::", "ff02::1",
-            "2001:0:1::1", "::169.254.169.254",
+            "169.254.169.254",
+            "169.254.0.1",
+            "::ffff:169.254.169.254",
+            "64:ff9b::a9fe:a9fe",
+            "2002:a9fe:a9fe::",
+            "fe80::1",
+            "fd00:ec2::254",
+            "100.100.100.200",
+            "0.0.0.0",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::",
+            "ff02::1",
+            "2001:0:1::1",
+            "::169.254.169.254",
         ] {
             assert!(!open.permits(address.parse().unwrap()), "{address}");
         }
@@ -222,8 +244,15 @@ mod tests {
     fn urls_are_checked_in_every_spelling_of_an_address() {
         let closed = guard(&[]);
         for bad in [
-            "ftp://example.com/", "http://127.0.0.1/", "http://2130706433/", "http://0x7f.1/", "http://0177.0.0.1/",
-            "http://[::1]/", "http://[::ffff:127.0.0.1]/", "http://169.254.169.254/latest", "http://example.com:22/",
+            "ftp://example.com/",
+            "http://127.0.0.1/",
+            "http://2130706433/",
+            "http://0x7f.1/",
+            "http://0177.0.0.1/",
+            "http://[::1]/",
+            "http://[::ffff:127.0.0.1]/",
+            "http://169.254.169.254/latest",
+            "http://example.com:22/",
             "http://user:pass@10.0.0.1/",
         ] {
             assert!(closed.check_url(&Url::parse(bad).unwrap()).is_err(), "{bad}");

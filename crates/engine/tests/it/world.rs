@@ -14,7 +14,8 @@ use spawnpoint_engine::apps::NewApp;
 use spawnpoint_engine::versions::VersionInput;
 use spawnpoint_engine::webhooks::Network;
 use spawnpoint_engine::{
-    DeployRequest, DeploymentView, Engine, Entropy, Error, HostSetup, ManualClock, Options, Parts, WebhookUrls,
+    DeployRequest, DeploymentView, Engine, Entropy, Error, HostSetup, ManualClock, Options, Parts,
+    WebhookUrls,
 };
 use spawnpoint_model::deployment::{Phase, Status};
 use spawnpoint_model::port::PortSpec;
@@ -22,7 +23,9 @@ use spawnpoint_model::query::{ListQuery, Page};
 use spawnpoint_model::site::{Host, Location, Site};
 use spawnpoint_model::token::{Actor, Scope};
 use spawnpoint_model::units::Resources;
-use spawnpoint_model::{AppName, CpuUnits, DeploymentId, HostId, MemoryMib, Plaintext, Protocol, Timestamp, TokenId, VersionName};
+use spawnpoint_model::{
+    AppName, CpuUnits, DeploymentId, HostId, MemoryMib, Plaintext, Protocol, Timestamp, TokenId, VersionName,
+};
 use spawnpoint_store::{Database, Store, Vault};
 
 pub const NOW: Timestamp = Timestamp(1_790_000_000_000_000);
@@ -61,11 +64,14 @@ pub struct Received {
     pub body: String,
 }
 
+/// A scripted answer: status code and `Retry-After`.
+pub type Answer = (u16, Option<&'static str>);
+
 /// A receiver of webhooks whose answers are scripted; 204 when the script is over.
 #[derive(Clone, Default)]
 pub struct Receiver {
     pub received: Arc<Mutex<Vec<Received>>>,
-    pub answers: Arc<Mutex<Vec<(u16, Option<&'static str>)>>>,
+    pub answers: Arc<Mutex<Vec<Answer>>>,
 }
 
 pub struct World {
@@ -82,7 +88,8 @@ pub struct World {
 }
 
 /// Three cities, one host each.
-const CITIES: [(&str, f64, f64); 3] = [("lyon", 45.75, 4.85), ("montreal", 45.5, -73.57), ("tokyo", 35.68, 139.69)];
+const CITIES: [(&str, f64, f64); 3] =
+    [("lyon", 45.75, 4.85), ("montreal", 45.5, -73.57), ("tokyo", 35.68, 139.69)];
 
 impl World {
     pub async fn sqlite() -> Self {
@@ -105,7 +112,11 @@ impl World {
         Some(Self::over(Database::Postgres(scoped), Some((url, schema)), directory).await)
     }
 
-    async fn over(database: Database, schema: Option<(String, String)>, directory: tempfile::TempDir) -> Self {
+    async fn over(
+        database: Database,
+        schema: Option<(String, String)>,
+        directory: tempfile::TempDir,
+    ) -> Self {
         let receiver = Receiver::default();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let receiver_address = listener.local_addr().unwrap();
@@ -116,8 +127,18 @@ impl World {
         let store = Store::open(&database, NOW).await.unwrap();
         let engine = start(&store, &clock, &hosts).await;
         let admin = Actor { token: TokenId::from("test"), scope: Scope::Admin, apps: Vec::new() };
-        let world =
-            Self { engine, clock, hosts, store, receiver, receiver_address, admin, database, schema, _directory: directory };
+        let world = Self {
+            engine,
+            clock,
+            hosts,
+            store,
+            receiver,
+            receiver_address,
+            admin,
+            database,
+            schema,
+            _directory: directory,
+        };
         world.create_app("arena").await;
         world.create_version("arena", "v1", "fake/game:ok", |_| {}).await;
         world
@@ -137,10 +158,21 @@ impl World {
     }
 
     /// A version of 1 vCPU and 512 MiB with the UDP port 7777 called `game`.
-    pub async fn create_version(&self, of: &str, name: &str, image: &str, change: impl FnOnce(&mut VersionInput)) {
+    pub async fn create_version(
+        &self,
+        of: &str,
+        name: &str,
+        image: &str,
+        change: impl FnOnce(&mut VersionInput),
+    ) {
         let (image, tag) = image.split_once(':').unwrap();
-        let port =
-            PortSpec { port: 7777, protocol: Protocol::Udp, to_check: true, tls_upgrade: false, name: Some("game".into()) };
+        let port = PortSpec {
+            port: 7777,
+            protocol: Protocol::Udp,
+            to_check: true,
+            tls_upgrade: false,
+            name: Some("game".into()),
+        };
         let mut input = VersionInput {
             name: Some(VersionName::parse(name).unwrap()),
             registry: Some(String::new()),
@@ -168,7 +200,11 @@ impl World {
             require_cached: false,
             env: Vec::new(),
             tags: Vec::new(),
-            webhooks: WebhookUrls { on_ready: url("ready"), on_error: url("error"), on_terminated: url("terminated") },
+            webhooks: WebhookUrls {
+                on_ready: url("ready"),
+                on_error: url("error"),
+                on_terminated: url("terminated"),
+            },
             command: None,
             arguments: None,
             log_storage: None,
@@ -233,7 +269,10 @@ impl World {
     /// Violations that the audit counts, as sentences.
     pub async fn violations(&self) -> Vec<String> {
         let findings = self.engine.audit().await.unwrap();
-        findings.into_iter().flat_map(|f| f.violations.into_iter().map(move |v| format!("{}: {v}", f.id))).collect()
+        findings
+            .into_iter()
+            .flat_map(|f| f.violations.into_iter().map(move |v| format!("{}: {v}", f.id)))
+            .collect()
     }
 
     /// Stops everything and asserts that nothing is left: no workload, no held port, no reserved capacity, no pending
@@ -261,7 +300,8 @@ impl World {
         })
         .await;
         assert_eq!(self.violations().await, Vec::<String>::new());
-        let held = self.store.port_leases(None).await.unwrap().into_iter().filter(|lease| lease.free_at.is_none());
+        let held =
+            self.store.port_leases(None).await.unwrap().into_iter().filter(|lease| lease.free_at.is_none());
         assert_eq!(held.count(), 0, "ports are still leased");
         let reserved = self.store.host_usage().await.unwrap();
         assert!(reserved.iter().all(|usage| usage.reserved == Resources::default()), "{reserved:?}");
@@ -273,7 +313,10 @@ impl World {
     }
 }
 
-async fn receive(State(receiver): State<Receiver>, request: axum::extract::Request) -> (StatusCode, HeaderMap) {
+async fn receive(
+    State(receiver): State<Receiver>,
+    request: axum::extract::Request,
+) -> (StatusCode, HeaderMap) {
     let (head, body) = request.into_parts();
     let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
     let body = String::from_utf8(body.to_vec()).unwrap();
@@ -288,11 +331,17 @@ async fn receive(State(receiver): State<Receiver>, request: axum::extract::Reque
 }
 
 async fn start(store: &Store, clock: &Arc<ManualClock>, hosts: &[Arc<FakeEngine>]) -> Engine {
-    let mut options = Options::new("games.test", "http://api.test", Plaintext::new("whsec_c3Bhd25wb2ludC10ZXN0cw=="));
+    let mut options =
+        Options::new("games.test", "http://api.test", Plaintext::new("whsec_c3Bhd25wb2ludC10ZXN0cw=="));
     options.webhook_networks = vec![Network::parse("127.0.0.0/8").unwrap()];
     options.resync_every = Duration::from_millis(200);
     let setups = CITIES.iter().zip(hosts).map(|((city, latitude, longitude), fake)| {
-        let location = Location { city: (*city).into(), latitude: *latitude, longitude: *longitude, ..Location::default() };
+        let location = Location {
+            city: (*city).into(),
+            latitude: *latitude,
+            longitude: *longitude,
+            ..Location::default()
+        };
         let site = Arc::new(Site { id: (*city).into(), location, tags: Vec::new() });
         let id = HostId::from(format!("{city}-1"));
         let host = Host {
@@ -306,14 +355,22 @@ async fn start(store: &Store, clock: &Arc<ManualClock>, hosts: &[Arc<FakeEngine>
             base_clock_mhz: 2000,
         };
         let driver = Arc::new(FakeDriver::on(fake.clone(), store.installation(), id));
-        HostSetup { host: Arc::new(host), driver, callback_url: None, security: Security::Baseline, pids_max: 512 }
+        HostSetup {
+            host: Arc::new(host),
+            driver,
+            callback_url: None,
+            security: Security::Baseline,
+            pids_max: 512,
+        }
     });
     let parts = Parts {
         options,
         clock: clock.clone(),
         entropy: Arc::new(Entropy::from_system()),
         positions: Arc::new(spawnpoint_engine::positions::NoPositions),
-        render_status: Arc::new(|view, _| format!("{{\"status\":\"{}\"}}", view.deployment.status().as_str())),
+        render_status: Arc::new(|view, _| {
+            format!("{{\"status\":\"{}\"}}", view.deployment.status().as_str())
+        }),
         store: store.clone(),
         vault: Arc::new(Vault::from_master_key([7; 32])),
         hosts: setups.collect(),

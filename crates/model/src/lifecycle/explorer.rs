@@ -7,6 +7,7 @@
 //! says that none can be, that each webhook comes at most once; and from every state that, once nothing goes wrong any
 //! more, the deployment comes to rest, and ends clean if a stop was asked for.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
@@ -305,8 +306,8 @@ fn explore(policy: RestartPolicy, rule: Rule) -> Result<usize, String> {
         for (name, next) in world.neighbours() {
             let late_now = late || name == "late effect";
             let next_key = format!("{} {late_now}", next.key());
-            if !came_from.contains_key(&next_key) {
-                came_from.insert(next_key, (key.clone(), name));
+            if let Entry::Vacant(new) = came_from.entry(next_key) {
+                new.insert((key.clone(), name));
                 queue.push_back((next, late_now));
             }
         }
