@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 use spawnpoint_model::deployment::{Phase, StopCause};
-use spawnpoint_model::lifecycle::{request_stop, stops_at_once};
+use spawnpoint_model::lifecycle::{Decision, stop, stops_at_once};
 use spawnpoint_model::token::{Actor, Scope};
 use spawnpoint_model::{Deployment, DeploymentId};
 use spawnpoint_store::{Conflict, StoreError};
@@ -81,13 +81,19 @@ impl Engine {
         cause: StopCause,
         logs: Option<LogChoice>,
     ) -> Result<StopOutcome, Error> {
+        let mut at_once;
         loop {
+            at_once = stops_at_once(row.status());
             if matches!(row.state.phase, Phase::Terminated(_)) {
                 return Err(Error::Gone(format!("Deployment {} has already been terminated", row.id)));
             }
-            let Some(next) = request_stop(&row, cause) else { break };
+            let Some(Decision { next: Some(next), webhooks, release, .. }) =
+                stop(&row, cause, self.now(), &self.inner.options.rules)
+            else {
+                break;
+            };
             let detail = json!({ "cause": cause, "logs": logs.as_ref().map(LogChoice::as_str) });
-            let change = Change { event: Some(("stop_requested", detail)), ..Change::default() };
+            let change = Change { webhooks, release, event: Some(("stop_requested", detail)) };
             match self.save(&row, next, change).await {
                 Ok(saved) => {
                     row = saved;
@@ -100,7 +106,6 @@ impl Engine {
             }
         }
         self.wake(row.id);
-        let at_once = stops_at_once(row.status());
         let view = self.view(row).await?;
         Ok(if at_once { StopOutcome::Stopping(view) } else { StopOutcome::Deferred(view) })
     }

@@ -1,5 +1,5 @@
 //! The lifecycle of a deployment: one pure function, [`decide`], and the few changes that come from outside of it
-//! ([`place_on`], [`refuse`], [`request_stop`], [`adopt`]). No phase changes anywhere else.
+//! ([`place_on`], [`refuse`], [`stop`], [`adopt`]). No phase changes anywhere else.
 //!
 //! ```text
 //!            place_on              Start asked            listening
@@ -196,6 +196,21 @@ pub fn request_stop(row: &Deployment, cause: StopCause) -> Option<Deployment> {
     next.generation += 1;
     next.state.desired = Desired::Stop(cause);
     Some(next)
+}
+
+/// A stop, carried out as far as the row's own state allows: a deployment that is READY or in ERROR changes at once, so
+/// that no user sees it as playable after the answer; any other keeps the wish. `None` as for [`request_stop`].
+#[must_use]
+pub fn stop(row: &Deployment, cause: StopCause, now: Timestamp, rules: &Rules) -> Option<Decision> {
+    let asked = request_stop(row, cause)?;
+    if !stops_at_once(row.status()) {
+        return Some(Decision::change(asked, Action::Again));
+    }
+    let mut decision = decide(&asked, &Observation::Nothing, now, rules);
+    let next = decision.next.get_or_insert(asked);
+    // Both steps are one change.
+    next.generation = row.generation + 1;
+    Some(decision)
 }
 
 /// When `row` has to be looked at again even if nobody asks; `None` = never.

@@ -83,6 +83,19 @@ fn a_stop_before_ready_is_carried_out_when_ready_is_reached() {
 }
 
 #[test]
+fn a_stop_is_seen_at_once_where_it_can_be_carried_out_at_once() {
+    let decide_stop =
+        |row: &Deployment| stop(row, StopCause::User, at(2), &Rules::default()).unwrap().next.unwrap();
+    let ready = ready_row();
+    let stopped = decide_stop(&ready);
+    assert_eq!((stopped.status(), stopped.generation), (Status::Terminating, ready.generation + 1));
+    let early = decide_stop(&starting_row());
+    assert_eq!((early.status(), early.state.desired), (Status::Deploying, Desired::Stop(StopCause::User)));
+    let failed = refuse(&row(), Failure::new(FailureKind::NoCapacity, "full"), at(0)).next.unwrap();
+    assert_eq!(decide_stop(&failed).status(), Status::Terminated);
+}
+
+#[test]
 fn a_stopped_deployment_is_terminated_only_when_its_host_says_that_nothing_is_left() {
     let asked = request_stop(&ready_row(), StopCause::User).unwrap();
     let (stopping, _) = step(&asked, Observation::Nothing, at(10));
