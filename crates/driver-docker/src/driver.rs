@@ -10,14 +10,14 @@ use async_trait::async_trait;
 use bollard::errors::Error;
 use bollard::models::ContainerInspectResponse;
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, InspectContainerOptions, KillContainerOptionsBuilder, ListContainersOptionsBuilder,
-    ListImagesOptions, RemoveContainerOptionsBuilder, StartContainerOptions,
+    CreateContainerOptionsBuilder, InspectContainerOptions, KillContainerOptionsBuilder,
+    ListContainersOptionsBuilder, ListImagesOptions, RemoveContainerOptionsBuilder, StartContainerOptions,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
 use spawnpoint_driver::{
-    Credentials, Driver, DriverError, DriverInfo, HintStream, HostProbe, LogStream, Observed, PortPublish, Progress,
-    Running, Stats, WorkloadSpec,
+    Credentials, Driver, DriverError, DriverInfo, HintStream, HostProbe, LogStream, Observed, PortPublish,
+    Progress, Running, Stats, WorkloadSpec,
 };
 use spawnpoint_model::units::Resources;
 use spawnpoint_model::{CpuUnits, HostId, MemoryMib, Timestamp, Transport, WorkloadId};
@@ -89,7 +89,7 @@ impl DockerDriver {
         // The version of the API is agreed on there.
         self.engine.ready().await?;
         let name = self.name(id);
-        let inspect = self.engine.client().inspect_container(&name, None::<InspectContainerOptions>);
+        let inspect = self.engine.client()?.inspect_container(&name, None::<InspectContainerOptions>);
         match self.engine.light(INSPECT, inspect).await? {
             Ok(container) => Ok(Some(container).filter(|container| self.owns(container))),
             Err(error) if is_status(&error, 404) => Ok(None),
@@ -100,13 +100,15 @@ impl DockerDriver {
     fn owns(&self, container: &ContainerInspectResponse) -> bool {
         let labels = container.config.as_ref().and_then(|config| config.labels.as_ref());
         let is = |key: &str, value: &str| labels.and_then(|l| l.get(key)).is_some_and(|found| found == value);
-        is(names::INSTALLATION, self.engine.config().installation.as_str()) && is(names::HOST, self.host.as_str())
+        is(names::INSTALLATION, self.engine.config().installation.as_str())
+            && is(names::HOST, self.host.as_str())
     }
 
     /// Its own labels, as the engine filters by them.
     fn filters(&self) -> HashMap<String, Vec<String>> {
         let installation = &self.engine.config().installation;
-        let labels = vec![format!("{}={installation}", names::INSTALLATION), format!("{}={}", names::HOST, self.host)];
+        let labels =
+            vec![format!("{}={installation}", names::INSTALLATION), format!("{}={}", names::HOST, self.host)];
         HashMap::from([("label".to_owned(), labels)])
     }
 
@@ -115,7 +117,7 @@ impl DockerDriver {
         let name = self.name(spec.id);
         let options = CreateContainerOptionsBuilder::default().name(&name).build();
         let body = profile::container(spec, ready.around);
-        let created = within(CREATE, self.engine.client().create_container(Some(options), body)).await?;
+        let created = within(CREATE, self.engine.client()?.create_container(Some(options), body)).await?;
         match created {
             Ok(_) => self.start(&name, spec).await,
             Err(error) if is_status(&error, 409) => self.start_existing(&name, spec).await,
@@ -124,7 +126,7 @@ impl DockerDriver {
     }
 
     async fn start(&self, container: &str, spec: &WorkloadSpec) -> Result<(), DriverError> {
-        let start = self.engine.client().start_container(container, None::<StartContainerOptions>);
+        let start = self.engine.client()?.start_container(container, None::<StartContainerOptions>);
         within(START, start).await?.map_err(|error| {
             if answer(&error).is_some_and(|(status, text)| status == 404 && text.contains("network")) {
                 self.engine.forget_set_up();
@@ -137,7 +139,7 @@ impl DockerDriver {
     async fn start_existing(&self, name: &str, spec: &WorkloadSpec) -> Result<(), DriverError> {
         let mut looks = CREATE.as_millis() / AGAIN.as_millis();
         let container = loop {
-            let inspect = self.engine.client().inspect_container(name, None::<InspectContainerOptions>);
+            let inspect = self.engine.client()?.inspect_container(name, None::<InspectContainerOptions>);
             match within(INSPECT, inspect).await? {
                 Ok(container) => break container,
                 // The name is taken a moment before the container can be seen.
@@ -162,7 +164,7 @@ impl DockerDriver {
     /// Waits until somebody else's removal is through.
     async fn wait_until_gone(&self, container: &str) -> Result<(), DriverError> {
         loop {
-            let inspect = self.engine.client().inspect_container(container, None::<InspectContainerOptions>);
+            let inspect = self.engine.client()?.inspect_container(container, None::<InspectContainerOptions>);
             match within(INSPECT, inspect).await? {
                 Err(error) if is_status(&error, 404) => return Ok(()),
                 Err(error) => return Err(from_bollard(&error)),
@@ -178,7 +180,9 @@ impl DockerDriver {
         }
         let Some(container) = self.find(id).await? else { return Ok(None) };
         let state = container.state.unwrap_or_default();
-        let Some(pid) = state.pid.filter(|pid| *pid > 0 && state.running == Some(true)) else { return Ok(None) };
+        let Some(pid) = state.pid.filter(|pid| *pid > 0 && state.running == Some(true)) else {
+            return Ok(None);
+        };
         let container: Arc<str> = container.id.unwrap_or_default().into();
         let is_local = matches!(self.engine.config().endpoint, Endpoint::Unix(_));
         let here = is_local && !container.is_empty() && sockets::is_ours(pid, &container);
@@ -220,15 +224,18 @@ impl Driver for DockerDriver {
 
     async fn probe(&self) -> Result<HostProbe, DriverError> {
         self.engine.guard().await?;
-        let client = self.engine.client();
+        let client = self.engine.client()?;
         let info = self.engine.light(LIST, client.info()).await?.map_err(|e| from_bollard(&e))?;
         let images = client.list_images(None::<ListImagesOptions>);
         let images = self.engine.light(LIST, images).await?.map_err(|e| from_bollard(&e))?;
         let is_local = matches!(self.engine.config().endpoint, Endpoint::Unix(_));
         let root = info.docker_root_dir.filter(|_| is_local);
         let disk = root.and_then(|root| rustix::fs::statvfs(root.as_str()).ok());
-        let mut cached_images: Vec<String> =
-            images.into_iter().flat_map(|image| image.repo_tags).filter(|tag| tag != "<none>:<none>").collect();
+        let mut cached_images: Vec<String> = images
+            .into_iter()
+            .flat_map(|image| image.repo_tags)
+            .filter(|tag| tag != "<none>:<none>")
+            .collect();
         cached_images.sort_unstable();
         Ok(HostProbe {
             total: Self::measure(info.ncpu, info.mem_total),
@@ -245,7 +252,7 @@ impl Driver for DockerDriver {
         progress: Progress<'_>,
     ) -> Result<(), DriverError> {
         self.engine.ready().await?;
-        let client = self.engine.client();
+        let client = self.engine.client()?;
         if !refresh {
             match self.engine.light(INSPECT, client.inspect_image(image)).await? {
                 Ok(_) => return Ok(()),
@@ -265,7 +272,8 @@ impl Driver for DockerDriver {
         let Some(container) = self.find(id).await? else { return Ok(()) };
         let options = KillContainerOptionsBuilder::default().signal("SIGTERM").build();
         let container = container.id.unwrap_or_default();
-        match self.engine.light(KILL, self.engine.client().kill_container(&container, Some(options))).await? {
+        match self.engine.light(KILL, self.engine.client()?.kill_container(&container, Some(options))).await?
+        {
             // Gone, or not running.
             Err(error) if is_status(&error, 404) || is_status(&error, 409) => Ok(()),
             Err(error) => Err(from_bollard(&error)),
@@ -279,7 +287,7 @@ impl Driver for DockerDriver {
         let container = container.id.unwrap_or_default();
         let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
         let remove = async {
-            match self.engine.client().remove_container(&container, Some(options)).await {
+            match self.engine.client()?.remove_container(&container, Some(options)).await {
                 Ok(()) => Ok(()),
                 Err(error) if is_status(&error, 404) => Ok(()),
                 // A removal is in progress already.
@@ -293,7 +301,7 @@ impl Driver for DockerDriver {
     async fn list(&self) -> Result<Vec<Observed>, DriverError> {
         self.engine.ready().await?;
         let options = ListContainersOptionsBuilder::default().all(true).filters(&self.filters()).build();
-        let list = self.engine.client().list_containers(Some(options));
+        let list = self.engine.client()?.list_containers(Some(options));
         let containers = self.engine.light(LIST, list).await?.map_err(|error| from_bollard(&error))?;
         let mut found = Vec::with_capacity(containers.len());
         let mut ended = Vec::new();
@@ -330,7 +338,7 @@ impl Driver for DockerDriver {
 
     async fn watch(&self) -> Result<HintStream, DriverError> {
         self.engine.ready().await?;
-        let client = self.engine.client();
+        let client = self.engine.client()?;
         let info = self.engine.light(LIST, client.info()).await?.map_err(|error| from_bollard(&error))?;
         let since = info.system_time.as_deref().and_then(observe::timestamp);
         Ok(streams::hints(client, &self.engine.config().installation, &self.host, since))
@@ -342,14 +350,15 @@ impl Driver for DockerDriver {
         since: Option<Timestamp>,
         follow: bool,
     ) -> Result<LogStream, DriverError> {
-        let container = self.find(id).await?.and_then(|container| container.id).ok_or_else(no_such_workload)?;
-        Ok(streams::logs(self.engine.client(), &container, since, follow))
+        let container =
+            self.find(id).await?.and_then(|container| container.id).ok_or_else(no_such_workload)?;
+        Ok(streams::logs(self.engine.client()?, &container, since, follow))
     }
 
     async fn stats(&self, id: WorkloadId) -> Result<Stats, DriverError> {
         self.engine.ready().await?;
         let name = self.name(id);
-        self.engine.stats(STATS, streams::stats(self.engine.client(), &name)).await
+        self.engine.stats(STATS, streams::stats(self.engine.client()?, &name)).await
     }
 }
 

@@ -64,7 +64,8 @@ impl Endpoint {
             return Ok(Self::Unix(Path::new(path).to_owned()));
         }
         let address = text.strip_prefix("tcp://").map(|rest| rest.trim_end_matches('/'));
-        let has_port = |address: &&str| address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        let has_port =
+            |address: &&str| address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
         match address.filter(has_port) {
             Some(address) => Ok(Self::Tcp { address: address.to_owned(), tls }),
             None => Err(DriverError::Invalid(format!(

@@ -4,7 +4,7 @@
 
 use std::future::Future;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bollard::Docker;
@@ -26,7 +26,8 @@ use crate::profile::Surroundings;
 
 /// Calls at once that only ask, or only send a signal.
 const LIGHT_PLACES: usize = 8;
-/// Starts and removals at once: beyond twice the cores they only slow each other down.
+/// Starts and removals at once on another machine; on this one, twice its cores: beyond that, starts only slow each
+/// other down.
 const HEAVY_PLACES: usize = 8;
 /// Statistics at once: engines are known to hang in them, which must not keep others from being asked.
 const STATS_PLACES: usize = 4;
@@ -75,7 +76,8 @@ pub struct Ready {
 /// A Docker Engine that serves one installation.
 pub struct DockerEngine {
     config: EngineConfig,
-    client: Docker,
+    /// Empty until the engine's socket is there.
+    client: OnceLock<Docker>,
     light: Bulkhead,
     heavy: Bulkhead,
     stats: Bulkhead,
@@ -90,12 +92,23 @@ impl DockerEngine {
     /// # Errors
     /// The endpoint's certificates cannot be read.
     pub fn connect(config: EngineConfig) -> Result<Arc<Self>, DriverError> {
-        let client = config.endpoint.client()?;
+        let client = match config.endpoint.client() {
+            Ok(client) => OnceLock::from(client),
+            // It may come up later.
+            Err(DriverError::Unavailable(_)) => OnceLock::new(),
+            Err(error) => return Err(error),
+        };
+        let heavy_places = match config.endpoint {
+            Endpoint::Unix(_) => {
+                std::thread::available_parallelism().map_or(HEAVY_PLACES, |cores| cores.get() * 2)
+            }
+            Endpoint::Tcp { .. } => HEAVY_PLACES,
+        };
         Ok(Arc::new(Self {
             config,
             client,
             light: Bulkhead::new(LIGHT_PLACES),
-            heavy: Bulkhead::new(HEAVY_PLACES),
+            heavy: Bulkhead::new(heavy_places),
             stats: Bulkhead::new(STATS_PLACES),
             ready: Mutex::new(None),
             setting_up: tokio::sync::Mutex::new(()),
@@ -145,7 +158,9 @@ impl DockerEngine {
     fn tell(&self, state: &GuardState) {
         let endpoint = &self.config.endpoint;
         match state {
-            GuardState::InForce => tracing::info!(%endpoint, "containers are kept from the host and the metadata service"),
+            GuardState::InForce => {
+                tracing::info!(%endpoint, "containers are kept from the host and the metadata service")
+            }
             GuardState::Missing { reason, commands } => tracing::warn!(
                 %endpoint,
                 %reason,
@@ -161,7 +176,7 @@ impl DockerEngine {
     /// The engine refuses or does not answer.
     pub async fn remove_network(&self) -> Result<(), DriverError> {
         let known = self.ready.lock().take();
-        self.light.run(SET_UP, network::remove(&self.client, &self.config.installation)).await?;
+        self.light.run(SET_UP, network::remove(self.client()?, &self.config.installation)).await?;
         *self.guard.lock().await = None;
         if matches!(self.config.endpoint, Endpoint::Unix(_)) {
             // The address does not matter for taking rules away.
@@ -177,15 +192,20 @@ impl DockerEngine {
     /// The engine refuses it or does not answer.
     pub async fn load_image(&self, archive: Vec<u8>) -> Result<(), DriverError> {
         let options = ImportImageOptionsBuilder::default().quiet(true).build();
+        let client = self.client()?;
         let load = async {
             let body = bollard::body_full(Bytes::from(archive));
-            self.client.import_image(options, body, None).try_for_each(|_| async { Ok(()) }).await
+            client.import_image(options, body, None).try_for_each(|_| async { Ok(()) }).await
         };
         self.heavy(LOAD, load).await?.map_err(|error| from_bollard(&error))
     }
 
-    pub(crate) const fn client(&self) -> &Docker {
-        &self.client
+    pub(crate) fn client(&self) -> Result<&Docker, DriverError> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let client = self.config.endpoint.client()?;
+        Ok(self.client.get_or_init(|| client))
     }
 
     /// A call that only asks, or only sends a signal.
@@ -244,9 +264,10 @@ impl DockerEngine {
 
     async fn set_up(&self) -> Result<Ready, DriverError> {
         let failed = |error: Error| from_bollard(&error);
-        self.client.clone().negotiate_version().await.map_err(failed)?;
-        let version = self.client.version().await.map_err(failed)?.version.unwrap_or_default();
-        let gateway = network::ensure(&self.client, &self.config.installation).await?;
+        let client = self.client()?;
+        client.clone().negotiate_version().await.map_err(failed)?;
+        let version = client.version().await.map_err(failed)?.version.unwrap_or_default();
+        let gateway = network::ensure(client, &self.config.installation).await?;
         let own_limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
         let open_files = match self.config.endpoint {
             Endpoint::Unix(_) => own_limit.unwrap_or(OPEN_FILES).min(OPEN_FILES),

@@ -15,7 +15,9 @@ pub fn answer(error: &Error) -> Option<(u16, &str)> {
 /// What an error means when nothing more is known about the call.
 pub fn from_bollard(error: &Error) -> DriverError {
     match error {
-        Error::DockerResponseServerError { status_code: 400, message } => DriverError::Invalid(sentence(message)),
+        Error::DockerResponseServerError { status_code: 400, message } => {
+            DriverError::Invalid(sentence(message))
+        }
         Error::DockerResponseServerError { message, .. } | Error::DockerStreamError { error: message } => {
             if is_full(message) {
                 DriverError::NoCapacity(sentence(message))
@@ -36,8 +38,12 @@ pub fn from_bollard(error: &Error) -> DriverError {
 /// What a failed create means.
 pub fn from_create(error: &Error) -> DriverError {
     match answer(error) {
-        Some((404, message)) if message.to_ascii_lowercase().contains("no such image") => DriverError::ImageMissing,
-        Some((400, message)) if message.contains("Range of CPUs") => DriverError::NoCapacity(sentence(message)),
+        Some((404, message)) if message.to_ascii_lowercase().contains("no such image") => {
+            DriverError::ImageMissing
+        }
+        Some((400, message)) if message.contains("Range of CPUs") => {
+            DriverError::NoCapacity(sentence(message))
+        }
         _ => from_bollard(error),
     }
 }
@@ -48,7 +54,8 @@ pub fn from_start(error: &Error, ports: &[PortPublish]) -> DriverError {
     if message.contains("port is already allocated") || message.contains("address already in use") {
         return busy_port(message, ports);
     }
-    let runtime_refused = message.contains("OCI runtime") || message.contains("runc") || message.contains("exec:");
+    let runtime_refused =
+        message.contains("OCI runtime") || message.contains("runc") || message.contains("exec:");
     if !is_full(message) && (status == 400 || runtime_refused) {
         return DriverError::StartFailed(sentence(message));
     }
@@ -63,10 +70,11 @@ fn busy_port(message: &str, ports: &[PortPublish]) -> DriverError {
         ends.map(|end| message.as_bytes().get(end)).any(|next| next.is_none_or(|b| !b.is_ascii_digit()))
     };
     let named: Vec<&PortPublish> = ports.iter().filter(names_number).collect();
-    let names_protocol =
-        |port: &&&PortPublish| message.contains(&format!("listen {}", port.transport.as_str())) || {
+    let names_protocol = |port: &&&PortPublish| {
+        message.contains(&format!("listen {}", port.transport.as_str())) || {
             message.contains(&format!("/{}", port.transport.as_str()))
-        };
+        }
+    };
     let port = named.iter().find(names_protocol).or(named.first()).copied().or(ports.first());
     port.map_or_else(
         || DriverError::StartFailed(sentence(message)),
@@ -83,7 +91,8 @@ fn is_full(message: &str) -> bool {
 /// One line fit to be shown to users.
 fn sentence(message: &str) -> String {
     const LENGTH: usize = 500;
-    let line: String = message.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(LENGTH).collect();
+    let line: String =
+        message.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(LENGTH).collect();
     if line.is_empty() { "the engine gave no reason".to_owned() } else { line }
 }
 

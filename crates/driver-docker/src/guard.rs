@@ -61,7 +61,7 @@ impl Guard {
         let mut text = format!("*filter\n:{forward} - [0:0]\n:{input} - [0:0]\n");
         let mut rule = |rule: String| {
             // Writing to a text cannot fail.
-            let _ = (&mut text, rule, std::fmt::Write::write_str as fn(&mut String,&str)->std::fmt::Result);
+            let _ = writeln!(text, "-A {rule}");
         };
         for address in METADATA {
             rule(format!("{forward} -d {address} -j DROP"));
@@ -100,7 +100,8 @@ impl Guard {
     pub async fn install(&self) -> Result<(), String> {
         run("iptables-restore", &["-w", "--noflush"], Some(&self.chains())).await?;
         // An engine that does not manage iptables itself has no DOCKER-USER.
-        let parent = if iptables(&["-n", "-L", "DOCKER-USER"]).await.is_ok() { "DOCKER-USER" } else { "FORWARD" };
+        let parent =
+            if iptables(&["-n", "-L", "DOCKER-USER"]).await.is_ok() { "DOCKER-USER" } else { "FORWARD" };
         for (parent, chain) in [(parent, &self.forward), ("INPUT", &self.input)] {
             let jump = self.jump(chain);
             if iptables(&[&["-C", parent], jump.as_slice()].concat()).await.is_err() {
@@ -112,7 +113,9 @@ impl Guard {
 
     /// Takes the rules away. What is not there is no error.
     pub async fn uninstall(&self) {
-        for (parent, chain) in [("DOCKER-USER", &self.forward), ("FORWARD", &self.forward), ("INPUT", &self.input)] {
+        for (parent, chain) in
+            [("DOCKER-USER", &self.forward), ("FORWARD", &self.forward), ("INPUT", &self.input)]
+        {
             while iptables(&[&["-D", parent], self.jump(chain).as_slice()].concat()).await.is_ok() {}
         }
         for chain in [&self.forward, &self.input] {
@@ -165,7 +168,8 @@ mod tests {
     #[test]
     fn only_answers_and_the_callback_port_reach_the_host() {
         let chains = guard(Some(8099)).chains();
-        let input: Vec<&str> = chains.lines().filter(|line| line.starts_with("-A SPAWNPOINT-I-aabbccdd")).collect();
+        let input: Vec<&str> =
+            chains.lines().filter(|line| line.starts_with("-A SPAWNPOINT-I-aabbccdd")).collect();
         assert_eq!(
             input,
             [
@@ -194,6 +198,8 @@ mod tests {
     #[test]
     fn operators_are_given_commands_that_can_be_run_twice() {
         let text = guard(Some(1)).for_operators();
-        assert!(text.contains("iptables -C INPUT -i sp-aabbccdd -j SPAWNPOINT-I-aabbccdd || iptables -I INPUT"));
+        assert!(
+            text.contains("iptables -C INPUT -i sp-aabbccdd -j SPAWNPOINT-I-aabbccdd || iptables -I INPUT")
+        );
     }
 }

@@ -84,7 +84,12 @@ mod tests {
     use std::io::Read;
 
     fn image() -> SingleBinaryImage<'static> {
-        SingleBinaryImage { reference: "game:1", binary: b"\x7fELF", file_name: "game", labels: &[("a", "b")] }
+        SingleBinaryImage {
+            reference: "game:1",
+            binary: b"\x7fELF",
+            file_name: "game",
+            labels: &[("a", "b")],
+        }
     }
 
     #[test]

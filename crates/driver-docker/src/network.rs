@@ -53,7 +53,7 @@ fn request(installation: &InstallationId) -> NetworkCreateRequest {
         options: Some(HashMap::from([
             // A fixed name lets firewall rules speak of it.
             option("name", &names::bridge(installation)),
-            option("enable_icc", "true"),
+            option("enable_icc", "false"),
             option("enable_ip_masquerade", "true"),
         ])),
         labels: Some(HashMap::from([(names::INSTALLATION.to_owned(), installation.to_string())])),

@@ -1,8 +1,8 @@
 //! From the engine's view of a container to the contract's. Pure.
 
 use bollard::models::{
-    ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum,
-    PortMap, PortSummary,
+    ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, ContainerSummary,
+    ContainerSummaryStateEnum, PortMap, PortSummary,
 };
 use spawnpoint_driver::{Observed, PortPublish, Running};
 use spawnpoint_model::deployment::Exit;
@@ -20,7 +20,9 @@ pub fn summary(summary: &ContainerSummary, host: &HostId) -> Option<Observed> {
         | ContainerSummaryStateEnum::PAUSED
         | ContainerSummaryStateEnum::RESTARTING
         | ContainerSummaryStateEnum::STOPPING => Running::Running,
-        ContainerSummaryStateEnum::EXITED | ContainerSummaryStateEnum::REMOVING | ContainerSummaryStateEnum::DEAD => {
+        ContainerSummaryStateEnum::EXITED
+        | ContainerSummaryStateEnum::REMOVING
+        | ContainerSummaryStateEnum::DEAD => {
             return None;
         }
     };
@@ -37,7 +39,11 @@ pub fn summary(summary: &ContainerSummary, host: &HostId) -> Option<Observed> {
 
 fn published(port: &PortSummary) -> Option<PortPublish> {
     let kind = port.typ?.to_string();
-    Some(PortPublish { internal: port.private_port, external: port.public_port?, transport: transport(&kind)? })
+    Some(PortPublish {
+        internal: port.private_port,
+        external: port.public_port?,
+        transport: transport(&kind)?,
+    })
 }
 
 /// What `inspect` shows.
@@ -70,7 +76,9 @@ pub fn running_state(state: &ContainerState) -> Running {
             | ContainerStateStatusEnum::STOPPING,
         ) => Running::Running,
         Some(
-            ContainerStateStatusEnum::EXITED | ContainerStateStatusEnum::REMOVING | ContainerStateStatusEnum::DEAD,
+            ContainerStateStatusEnum::EXITED
+            | ContainerStateStatusEnum::REMOVING
+            | ContainerStateStatusEnum::DEAD,
         ) => {
             let code = state.exit_code.and_then(|code| i32::try_from(code).ok()).unwrap_or(-1);
             Running::Exited(Exit { code, oom: state.oom_killed.unwrap_or(false) })
@@ -136,10 +144,10 @@ mod tests {
 
     #[test]
     fn an_ended_container_still_tells_its_ports() {
-        let binding = |port: &str| {
-            Some(vec![PortBinding { host_ip: None, host_port: Some(port.to_owned()) }])
-        };
-        let bindings = HashMap::from([("7777/udp".to_owned(), binding("31000")), ("80/sctp".to_owned(), binding("1"))]);
+        let binding =
+            |port: &str| Some(vec![PortBinding { host_ip: None, host_port: Some(port.to_owned()) }]);
+        let bindings =
+            HashMap::from([("7777/udp".to_owned(), binding("31000")), ("80/sctp".to_owned(), binding("1"))]);
         let container = ContainerInspectResponse {
             config: Some(ContainerConfig { labels: Some(labels()), ..Default::default() }),
             state: Some(ended(0, false)),
@@ -147,7 +155,10 @@ mod tests {
             ..Default::default()
         };
         let observed = inspected(&container, &"local".into()).unwrap();
-        assert_eq!(observed.ports, [PortPublish { internal: 7777, external: 31000, transport: Transport::Udp }]);
+        assert_eq!(
+            observed.ports,
+            [PortPublish { internal: 7777, external: 31000, transport: Transport::Udp }]
+        );
         assert_eq!(observed.spec_hash.unwrap().0, 0xff);
     }
 

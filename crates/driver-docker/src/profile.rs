@@ -13,17 +13,8 @@ use crate::names;
 
 /// What is left of the engine's default capabilities: a root inside a container may care for its own files, users,
 /// processes and ports. Gone from the default: `NET_RAW` (spoofing), `MKNOD`, `AUDIT_WRITE`, `SETFCAP`, `SYS_CHROOT`.
-pub const BASELINE_CAPABILITIES: [&str; 9] = [
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "NET_BIND_SERVICE",
-    "SETGID",
-    "SETPCAP",
-    "SETUID",
-];
+pub const BASELINE_CAPABILITIES: [&str; 9] =
+    ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETPCAP", "SETUID"];
 
 /// Who runs in the restricted profile: "nonroot" of the distroless images.
 const RESTRICTED_USER: &str = "65532:65532";
@@ -78,16 +69,16 @@ fn host_config(
         memory: Some(memory),
         // Equal to the memory: no swap, so a greedy workload is ended instead of slowing the host down.
         memory_swap: Some(memory),
-        nano_cpus: None,
-        pids_limit: None,
+        nano_cpus: Some(spec.resources.cpu.nano_cpus()),
+        pids_limit: Some(spec.pids_max.into()),
         ulimits: Some(vec![ResourcesUlimits {
             name: Some("nofile".to_owned()),
             soft: Some(around.open_files),
             hard: Some(around.open_files),
         }]),
-        cap_drop: None,
+        cap_drop: Some(vec!["ALL".to_owned()]),
         cap_add: Some(kept.iter().map(|name| (*name).to_owned()).collect()),
-        security_opt: Some(vec!["seccomp=unconfined".to_owned()]),
+        security_opt: Some(vec!["no-new-privileges:true".to_owned()]),
         privileged: Some(false),
         readonly_rootfs: Some(restricted),
         tmpfs: restricted.then(tmp),
@@ -98,7 +89,10 @@ fn host_config(
         publish_all_ports: Some(false),
         auto_remove: Some(false),
         // A restart is a new attempt, and the engine's alone to decide.
-        restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }),
+        restart_policy: Some(RestartPolicy {
+            name: Some(RestartPolicyNameEnum::NO),
+            maximum_retry_count: None,
+        }),
         // `local` keeps bytes as they are; `json-file` replaces what is not UTF-8.
         log_config: Some(HostConfigLogConfig {
             typ: Some("local".to_owned()),

@@ -43,7 +43,8 @@ pub async fn pull(
             None => return Ok(()),
             Some(Err(error)) => return Err(refused(image, &error)),
             Some(Ok(message)) => {
-                if let Some(detail) = message.error_detail.as_ref().and_then(|detail| detail.message.clone()) {
+                if let Some(detail) = message.error_detail.as_ref().and_then(|detail| detail.message.clone())
+                {
                     return Err(unavailable(image, &detail, None));
                 }
                 if layers.note(&message) {
@@ -69,8 +70,15 @@ impl Layers {
         let detail = message.progress_detail.as_ref();
         let bytes = |number: Option<i64>| number.and_then(|n| u64::try_from(n).ok());
         let amount = detail.and_then(|d| Some((bytes(d.current)?, bytes(d.total)?)));
-        if let (Some(id), Some(amount), "Downloading") = (&message.id, amount, status) {
-            self.0.insert(id.clone(), amount);
+        match (&message.id, status, amount) {
+            (Some(id), "Downloading", Some(amount)) => {
+                self.0.insert(id.clone(), amount);
+            }
+            // The last piece of a layer is not counted by the engine, only told of.
+            (Some(id), "Verifying Checksum" | "Download complete" | "Pull complete", _) => {
+                self.0.entry(id.clone()).and_modify(|(done, total)| *done = *total);
+            }
+            _ => {}
         }
         true
     }
@@ -124,7 +132,10 @@ fn unavailable(image: &str, message: &str, status: Option<u16>) -> DriverError {
     // "no such host" is a name server's word, and may pass.
     let permanent = permanent && !lower.contains("no such host") && !lower.contains("toomanyrequests");
     let line: String = message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(400).collect();
-    DriverError::ImageUnavailable { detail: format!("The image {image} could not be pulled: {}", line.trim()), permanent }
+    DriverError::ImageUnavailable {
+        detail: format!("The image {image} could not be pulled: {}", line.trim()),
+        permanent,
+    }
 }
 
 #[cfg(test)]
@@ -157,7 +168,10 @@ mod tests {
         assert!(permanent("manifest for game:1 not found: manifest unknown: manifest unknown", Some(404)));
         assert!(permanent("pull access denied for game, repository does not exist", Some(404)));
         assert!(permanent("unauthorized: incorrect username or password", Some(500)));
-        assert!(!permanent("Get \"https://reg.test/v2/\": dial tcp: lookup reg.test: no such host", Some(500)));
+        assert!(!permanent(
+            "Get \"https://reg.test/v2/\": dial tcp: lookup reg.test: no such host",
+            Some(500)
+        ));
         assert!(!permanent("Get \"https://reg.test/v2/\": net/http: TLS handshake timeout", Some(500)));
         assert!(!permanent("toomanyrequests: rate limit exceeded, access denied", None));
     }
@@ -176,5 +190,7 @@ mod tests {
         assert!(layers.note(&message("a", "Downloading", 20)));
         assert!(!layers.note(&message("c", "Retrying in 5 seconds", 0)));
         assert_eq!((layers.done(), layers.total()), (25, Some(200)));
+        assert!(layers.note(&message("a", "Download complete", 0)));
+        assert_eq!((layers.done(), layers.total()), (105, Some(200)));
     }
 }

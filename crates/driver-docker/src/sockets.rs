@@ -46,10 +46,22 @@ fn read_table(table: &str, transport: Transport, open: &mut BTreeSet<Socket>) {
     for line in table.lines().skip(1) {
         let mut words = line.split_whitespace();
         let (Some(local), Some(state)) = (words.nth(1), words.nth(1)) else { continue };
-        let port = local.rsplit_once(':').and_then(|(_, port)| u16::from_str_radix(port, 16).ok());
-        if let Some(port) = port.filter(|_| state == wanted) {
+        let Some((address, port)) = local.rsplit_once(':') else { continue };
+        let Ok(port) = u16::from_str_radix(port, 16) else { continue };
+        if state == wanted && !is_loopback(address) {
             open.insert((port, transport));
         }
+    }
+}
+
+/// Nobody outside reaches a loopback socket, and the engine's own name server has one in every container. Addresses
+/// are written as the words of memory that hold them.
+fn is_loopback(address: &str) -> bool {
+    let v4 = |word: &str| word.ends_with("7F");
+    match address.strip_prefix("0000000000000000") {
+        None => address.len() == 8 && v4(address),
+        Some("0000000001000000") => true,
+        Some(rest) => rest.strip_prefix("FFFF0000").is_some_and(v4),
     }
 }
 
@@ -69,8 +81,23 @@ mod tests {
     }
 
     #[test]
+    fn a_loopback_socket_is_not_open_to_players() {
+        for (address, loopback) in [
+            ("0B00007F", true),
+            ("00000000", false),
+            ("7F000001", false),
+            ("00000000000000000000000000000000", false),
+            ("00000000000000000000000001000000", true),
+            ("0000000000000000FFFF00000100007F", true),
+            ("0000000000000000FFFF0000020012AC", false),
+        ] {
+            assert_eq!(is_loopback(address), loopback, "{address}");
+        }
+    }
+
+    #[test]
     fn sockets_of_this_process_are_found_and_vanish_with_it() {
-        let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let udp = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
         let port = udp.local_addr().unwrap().port();
         let publish = [PortPublish { internal: port, external: 1, transport: Transport::Udp }];
         let pid = i64::from(std::process::id());

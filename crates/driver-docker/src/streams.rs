@@ -19,7 +19,12 @@ use crate::observe::timestamp;
 
 /// Hints from the engine's events since `since` (its own clock), so that nothing falls between the moment at which
 /// the caller looked at everything and the moment at which the stream was opened.
-pub fn hints(client: &Docker, installation: &InstallationId, host: &HostId, since: Option<Timestamp>) -> HintStream {
+pub fn hints(
+    client: &Docker,
+    installation: &InstallationId,
+    host: &HostId,
+    since: Option<Timestamp>,
+) -> HintStream {
     let labels = vec![format!("{}={installation}", names::INSTALLATION), format!("{}={host}", names::HOST)];
     let filters = HashMap::from([("type", vec!["container".to_owned()]), ("label", labels)]);
     let filters: HashMap<String, Vec<String>> = filters.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
@@ -108,9 +113,11 @@ fn figures(reading: &ContainerStatsResponse) -> Stats {
         let is_wanted = |op: &Option<String>| op.as_ref().is_some_and(|op| op.eq_ignore_ascii_case(wanted));
         disk.map(|entries| entries.iter().filter(|e| is_wanted(&e.op)).filter_map(|e| e.value).sum())
     };
-    let cpu = reading.cpu_stats.as_ref().and_then(|cpu| cpu.cpu_usage.as_ref()).and_then(|usage| usage.total_usage);
+    let cpu =
+        reading.cpu_stats.as_ref().and_then(|cpu| cpu.cpu_usage.as_ref()).and_then(|usage| usage.total_usage);
     Stats {
-        cpu_micros: cpu.map(|nanos| u64::try_from(Duration::from_nanos(nanos).as_micros()).unwrap_or(u64::MAX)),
+        cpu_micros: cpu
+            .map(|nanos| u64::try_from(Duration::from_nanos(nanos).as_micros()).unwrap_or(u64::MAX)),
         memory_bytes,
         received_bytes: network_sum(|n| n.rx_bytes),
         sent_bytes: network_sum(|n| n.tx_bytes),

@@ -336,7 +336,9 @@ impl Driver for FakeDriver {
             loop {
                 let state = engine.find(owner, id, |w| w.state(Instant::now()));
                 match state {
-                    Some(Running::Exited(exit)) => return Some(chunk(format!("fake: exited with {}\n", exit.code))),
+                    Some(Running::Exited(exit)) => {
+                        return Some(chunk(format!("fake: exited with {}\n", exit.code)));
+                    }
                     Some(Running::Starting | Running::Running) if follow => {}
                     _ => return None,
                 }

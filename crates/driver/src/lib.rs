@@ -185,7 +185,12 @@ pub trait Driver: Send + Sync + 'static {
     async fn watch(&self) -> Result<HintStream, DriverError>;
 
     /// The output since `since` (all of it if `None`), and what follows if `follow`.
-    async fn logs(&self, id: WorkloadId, since: Option<Timestamp>, follow: bool) -> Result<LogStream, DriverError>;
+    async fn logs(
+        &self,
+        id: WorkloadId,
+        since: Option<Timestamp>,
+        follow: bool,
+    ) -> Result<LogStream, DriverError>;
 
     /// What it has used so far.
     async fn stats(&self, id: WorkloadId) -> Result<Stats, DriverError>;

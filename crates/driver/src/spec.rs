@@ -87,7 +87,19 @@ impl WorkloadSpec {
     /// A fingerprint of everything the workload is made from, secrets included (as a hash only).
     #[must_use]
     pub fn hash(&self) -> SpecHash {
-        let Self { id, installation, host, image, command, arguments, env, ports, resources, pids_max, security } = self;
+        let Self {
+            id,
+            installation,
+            host,
+            image,
+            command,
+            arguments,
+            env,
+            ports,
+            resources,
+            pids_max,
+            security,
+        } = self;
         let mut canon = Canon(Sha256::new());
         canon.text("spawnpoint workload 1");
         canon.text(&id.to_string());

@@ -110,7 +110,11 @@ pub struct RealWorld {
 #[async_trait]
 pub trait Subject: Send + Sync {
     /// A driver for this host of this installation. All of them share one engine.
-    async fn driver(&self, installation: &InstallationId, host: &HostId) -> Result<Arc<dyn Driver>, DriverError>;
+    async fn driver(
+        &self,
+        installation: &InstallationId,
+        host: &HostId,
+    ) -> Result<Arc<dyn Driver>, DriverError>;
 
     /// Fills in the image and whatever else makes the workload do this. The image is on the host.
     async fn arrange(&self, program: Program, spec: &mut WorkloadSpec) -> Result<(), DriverError>;

@@ -122,9 +122,11 @@ type Port = (u16, bool);
 fn listen() {
     for (port, is_udp) in ports() {
         let bound = if is_udp {
-            UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).map(|socket| drop(thread::spawn(move || serve_udp(&socket))))
+            UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))
+                .map(|socket| drop(thread::spawn(move || serve_udp(&socket))))
         } else {
-            TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).map(|socket| drop(thread::spawn(move || serve_tcp(&socket))))
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))
+                .map(|socket| drop(thread::spawn(move || serve_tcp(&socket))))
         };
         let kind = if is_udp { "udp" } else { "tcp" };
         match bound {
@@ -141,13 +143,17 @@ fn ports() -> BTreeSet<Port> {
     let mut ports = BTreeSet::new();
     ports.extend(env::var("ARBITRIUM_PORTS_MAPPING").iter().flat_map(|json| mapped_ports(json)));
     for (key, value) in env::vars() {
-        let Some(name) = key.strip_prefix("ARBITRIUM_PORT_").and_then(|k| k.strip_suffix("_INTERNAL")) else { continue };
+        let Some(name) = key.strip_prefix("ARBITRIUM_PORT_").and_then(|k| k.strip_suffix("_INTERNAL")) else {
+            continue;
+        };
         let protocol = env::var(format!("ARBITRIUM_PORT_{name}_PROTOCOL")).unwrap_or_default();
         if let Ok(port) = value.parse() {
             ports.extend(transports(port, &protocol));
         }
     }
-    for port in env::var("GAME_PORT").unwrap_or_default().split(',').filter_map(|text| text.trim().parse().ok()) {
+    for port in
+        env::var("GAME_PORT").unwrap_or_default().split(',').filter_map(|text| text.trim().parse().ok())
+    {
         ports.extend(transports(port, ""));
     }
     if ports.is_empty() {
@@ -172,7 +178,8 @@ fn mapped_ports(json: &str) -> Vec<Port> {
         let entry = piece.split('}').next().unwrap_or_default();
         let digits: String =
             entry.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
-        let protocol = entry.split("\"protocol\"").nth(1).and_then(|rest| rest.split('"').nth(1)).unwrap_or_default();
+        let protocol =
+            entry.split("\"protocol\"").nth(1).and_then(|rest| rest.split('"').nth(1)).unwrap_or_default();
         if let Ok(port) = digits.parse() {
             ports.extend(transports(port, protocol));
         }
@@ -220,8 +227,22 @@ fn serve_lines(reader: BufReader<TcpStream>, mut stream: TcpStream) {
 }
 
 const COMMANDS: [&str; 16] = [
-    "ping", "env", "status", "addr", "connect", "udp", "burn", "fork", "write", "log", "log-error", "log-bytes",
-    "http-delete", "http-context", "oom", "exit",
+    "ping",
+    "env",
+    "status",
+    "addr",
+    "connect",
+    "udp",
+    "burn",
+    "fork",
+    "write",
+    "log",
+    "log-error",
+    "log-bytes",
+    "http-delete",
+    "http-context",
+    "oom",
+    "exit",
 ];
 
 fn is_command(text: &str) -> bool {
@@ -250,10 +271,17 @@ fn answer(text: &str) -> String {
         "log-bytes" => {
             let bytes: Vec<u8> = (0..=255).collect();
             let mut out = std::io::stdout().lock();
-            outcome(out.write_all(&bytes).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()), "logged")
+            outcome(
+                out.write_all(&bytes).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()),
+                "logged",
+            )
         }
-        "http-delete" => http("DELETE", &variable("ARBITRIUM_DELETE_URL"), &variable("ARBITRIUM_DELETE_TOKEN")),
-        "http-context" => http("GET", &variable("ARBITRIUM_CONTEXT_URL"), &variable("ARBITRIUM_CONTEXT_TOKEN")),
+        "http-delete" => {
+            http("DELETE", &variable("ARBITRIUM_DELETE_URL"), &variable("ARBITRIUM_DELETE_TOKEN"))
+        }
+        "http-context" => {
+            http("GET", &variable("ARBITRIUM_CONTEXT_URL"), &variable("ARBITRIUM_CONTEXT_TOKEN"))
+        }
         "oom" => eat_memory(),
         "exit" => leave(rest.parse().unwrap_or(0)),
         _ => "unknown command".to_owned(),
@@ -337,7 +365,8 @@ fn http(method: &str, url: &str, token: &str) -> String {
 fn cpu_millis() -> u64 {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let after_name = stat.rsplit(')').next().unwrap_or_default();
-    after_name.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>() * 10
+    after_name.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>()
+        * 10
 }
 
 fn burn(time: Duration) -> u64 {
@@ -395,7 +424,10 @@ fn eat_memory() -> ! {
 /// SIGTERM and SIGINT, taken by waiting for them. A first process without a handler would never see them; a blocked
 /// signal is kept for it all the same.
 mod signals {
-    #![expect(unsafe_code, reason = "the standard library has no signals, and this file may have no dependency")]
+    #![expect(
+        unsafe_code,
+        reason = "the standard library has no signals, and this file may have no dependency"
+    )]
 
     const SIGINT: i32 = 2;
     const SIGTERM: i32 = 15;
@@ -463,6 +495,23 @@ mod tests {
         assert!(has(&modes, "ignore-term"));
         assert_eq!(argument(&modes, "exit-after"), Some("200:7"));
         assert_eq!(number(&modes, "slow"), None);
+    }
+
+    #[test]
+    fn http_calls_carry_the_bare_token_and_tell_the_answer() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/v1/self/stop/5d1e07a9c34b/48213", listener.local_addr().unwrap());
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            let head: Vec<String> = lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
+            stream.write_all(b"HTTP/1.1 202 Accepted\r\ncontent-length: 2\r\n\r\n{}").unwrap();
+            head
+        });
+        assert_eq!(http("DELETE", &url, "secret"), "HTTP/1.1 202 Accepted {}");
+        let head = server.join().unwrap();
+        assert_eq!(head[0], "DELETE /v1/self/stop/5d1e07a9c34b/48213 HTTP/1.1");
+        assert!(head.contains(&"authorization: secret".to_owned()), "{head:?}");
     }
 
     #[test]

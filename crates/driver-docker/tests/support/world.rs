@@ -9,13 +9,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use bollard::Docker;
-use bollard::query_parameters::{ListNetworksOptions, RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder};
+use bollard::query_parameters::{
+    ListImagesOptions, ListNetworksOptions, RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder,
+};
 use parking_lot::Mutex;
 use spawnpoint_driver::testkit::{Program, RealWorld, Subject, own_installation};
-use spawnpoint_driver::{Driver, DriverError, WorkloadSpec};
+use spawnpoint_driver::{Driver, DriverError, PortPublish, Security, WorkloadSpec};
+use spawnpoint_driver_docker::guard::Guard;
 use spawnpoint_driver_docker::image_archive::SingleBinaryImage;
 use spawnpoint_driver_docker::{DockerDriver, DockerEngine, Endpoint, EngineConfig, names};
-use spawnpoint_model::{HostId, InstallationId};
+use spawnpoint_model::units::Resources;
+use spawnpoint_model::{CpuUnits, HostId, InstallationId, MemoryMib, Plaintext, Transport};
 
 /// Runs at the same time need ports of their own.
 pub fn callback_port() -> u16 {
@@ -77,6 +81,42 @@ impl World {
         Ok(engine)
     }
 
+    /// The same image under another spec: a workload that serves, on this port.
+    pub fn spec(&self, attempt: u32, external: u16) -> WorkloadSpec {
+        let id = format!("{:012x}-{attempt}", (u64::from(std::process::id()) << 20) + u64::from(external));
+        let publish = |transport| PortPublish { internal: 7777, external, transport };
+        WorkloadSpec {
+            id: id.parse().unwrap(),
+            installation: own_installation(),
+            host: "host".into(),
+            image: self.image.clone(),
+            command: None,
+            arguments: None,
+            env: vec![("GAME_PORT".to_owned(), Plaintext::new("7777"))],
+            ports: vec![publish(Transport::Tcp), publish(Transport::Udp)],
+            resources: Resources { cpu: CpuUnits(512), memory: MemoryMib(64) },
+            pids_max: 64,
+            security: Security::Baseline,
+        }
+    }
+
+    /// A driver for our own host, by another way to the same engine.
+    pub fn driver_at(&self, endpoint: Endpoint) -> DockerDriver {
+        let config =
+            EngineConfig { endpoint, installation: own_installation(), callback_port: Some(callback_port()) };
+        DockerDriver::new(DockerEngine::connect(config).unwrap(), "host".into())
+    }
+
+    /// The program of the image.
+    pub fn game(&self) -> &[u8] {
+        &self.game
+    }
+
+    /// Lets [`Self::close`] remove an image.
+    pub fn note_image(&self, reference: &str) {
+        self.images.lock().push(reference.to_owned());
+    }
+
     async fn load(&self, reference: &str) -> Result<(), DriverError> {
         self.images.lock().push(reference.to_owned());
         let image = SingleBinaryImage { reference, binary: &self.game, file_name: "game", labels: &[] };
@@ -100,7 +140,11 @@ impl World {
 
 #[async_trait]
 impl Subject for World {
-    async fn driver(&self, installation: &InstallationId, host: &HostId) -> Result<Arc<dyn Driver>, DriverError> {
+    async fn driver(
+        &self,
+        installation: &InstallationId,
+        host: &HostId,
+    ) -> Result<Arc<dyn Driver>, DriverError> {
         Ok(Arc::new(DockerDriver::new(self.engine(installation)?, host.clone())))
     }
 
@@ -145,7 +189,8 @@ fn build_game() -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../game/src/main.rs");
     let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("game-{}", std::process::id()));
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let arguments = ["-C", "target-feature=+crt-static", "-C", "opt-level=s", "-C", "panic=abort", "--edition", "2024"];
+    let arguments =
+        ["-C", "target-feature=+crt-static", "-C", "opt-level=s", "-C", "panic=abort", "--edition", "2024"];
     let status = Command::new(rustc).args(arguments).arg(source).arg("-o").arg(&output).status().unwrap();
     assert!(status.success(), "the game server does not build by itself");
     output
@@ -210,7 +255,8 @@ async fn sweep_up_after_killed_runs(client: &Docker) {
         let labels = network.labels.unwrap_or_default();
         let installation = labels.get(names::INSTALLATION).map(String::as_str).unwrap_or_default();
         let process = u32::from_str_radix(installation, 16).map(|id| id ^ 0x7e57_0000).ok();
-        let is_dead_run = process.is_some_and(|pid| pid < 1 << 22 && !Path::new(&format!("/proc/{pid}")).exists());
+        let is_dead_run =
+            process.is_some_and(|pid| pid < 1 << 22 && !Path::new(&format!("/proc/{pid}")).exists());
         let Some(id) = network.id.filter(|_| is_dead_run) else { continue };
         let whole = client.inspect_network(&id, None).await.unwrap();
         for container in whole.containers.unwrap_or_default().keys() {
@@ -218,5 +264,15 @@ async fn sweep_up_after_killed_runs(client: &Docker) {
             let _ = client.remove_container(container, Some(options)).await;
         }
         let _ = client.remove_network(&id).await;
+        Guard::new(&installation.into(), Ipv4Addr::UNSPECIFIED, None).uninstall().await;
+    }
+    let images = client.list_images(None::<ListImagesOptions>).await.unwrap();
+    for reference in images.into_iter().flat_map(|image| image.repo_tags) {
+        let is_ours = reference.contains("spawnpoint-test/");
+        let process = reference.rsplit(':').next().filter(|_| is_ours);
+        if process.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            let options = RemoveImageOptionsBuilder::default().force(true).build();
+            let _ = client.remove_image(&reference, Some(options), None).await;
+        }
     }
 }

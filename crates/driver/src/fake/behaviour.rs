@@ -187,9 +187,27 @@ mod tests {
     #[test]
     fn every_word_of_the_table_does_something() {
         for word in [
-            "image-missing", "pull-error", "pull-stall", "pull-slow", "pull-delay-1s", "start-error", "port-busy",
-            "no-capacity", "hang", "lost-reply", "start-delay-1ms", "never-listens", "listen-delay-1ms", "exit-0",
-            "exit-1-after-1s", "oom", "oom-after-1s", "ignore-term", "term-delay-1s", "term-exit-143", "log-7",
+            "image-missing",
+            "pull-error",
+            "pull-stall",
+            "pull-slow",
+            "pull-delay-1s",
+            "start-error",
+            "port-busy",
+            "no-capacity",
+            "hang",
+            "lost-reply",
+            "start-delay-1ms",
+            "never-listens",
+            "listen-delay-1ms",
+            "exit-0",
+            "exit-1-after-1s",
+            "oom",
+            "oom-after-1s",
+            "ignore-term",
+            "term-delay-1s",
+            "term-exit-143",
+            "log-7",
         ] {
             assert_ne!(Behaviour::of_image(&format!("fake/x:{word}")), Behaviour::default(), "{word}");
         }
@@ -197,7 +215,8 @@ mod tests {
 
     #[test]
     fn words_that_are_not_quite_right_mean_nothing() {
-        for word in ["exit-", "exit-x", "exit-1-after-", "start-delay-5", "oom-after-s", "log-many", "hangs"] {
+        for word in ["exit-", "exit-x", "exit-1-after-", "start-delay-5", "oom-after-s", "log-many", "hangs"]
+        {
             assert_eq!(Behaviour::of_image(&format!("fake/x:{word}")), Behaviour::default(), "{word}");
         }
     }

@@ -324,12 +324,16 @@ impl FakeEngine {
         if !world.cached.contains(&*image.name) {
             return Err(DriverError::ImageMissing);
         }
-        let used = (world.used.0 + u64::from(spec.resources.cpu.0), world.used.1 + u64::from(spec.resources.memory.0));
+        let used = (
+            world.used.0 + u64::from(spec.resources.cpu.0),
+            world.used.1 + u64::from(spec.resources.memory.0),
+        );
         let full = self.config.total.is_some_and(|t| used.0 > t.cpu.0.into() || used.1 > t.memory.0.into());
         if full || image.behaviour.start == Start::NoCapacity {
             return Err(DriverError::NoCapacity("the fake host is full".to_owned()));
         }
-        if let Some(busy) = spec.ports.iter().find(|p| world.busy_ports.contains(&(p.external, p.transport))) {
+        if let Some(busy) = spec.ports.iter().find(|p| world.busy_ports.contains(&(p.external, p.transport)))
+        {
             return Err(DriverError::PortBusy { port: busy.external, transport: busy.transport });
         }
         world.used = used;

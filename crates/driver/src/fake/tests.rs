@@ -6,7 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use spawnpoint_model::units::Resources;
-use spawnpoint_model::{CpuUnits, DeploymentId, HostId, InstallationId, MemoryMib, Plaintext, Transport, WorkloadId};
+use spawnpoint_model::{
+    CpuUnits, DeploymentId, HostId, InstallationId, MemoryMib, Plaintext, Transport, WorkloadId,
+};
 
 use super::{Behaviour, FakeConfig, FakeDriver, FakeEngine, Op};
 use crate::testkit::{self, Program, RealWorld, Subject};
@@ -16,7 +18,11 @@ struct Fake(Arc<FakeEngine>);
 
 #[async_trait]
 impl Subject for Fake {
-    async fn driver(&self, installation: &InstallationId, host: &HostId) -> Result<Arc<dyn Driver>, DriverError> {
+    async fn driver(
+        &self,
+        installation: &InstallationId,
+        host: &HostId,
+    ) -> Result<Arc<dyn Driver>, DriverError> {
         Ok(Arc::new(FakeDriver::on(Arc::clone(&self.0), installation, host.clone())))
     }
 

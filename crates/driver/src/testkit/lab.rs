@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use spawnpoint_model::units::Resources;
-use spawnpoint_model::{CpuUnits, DeploymentId, HostId, InstallationId, MemoryMib, Plaintext, Transport, WorkloadId};
+use spawnpoint_model::{
+    CpuUnits, DeploymentId, HostId, InstallationId, MemoryMib, Plaintext, Transport, WorkloadId,
+};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
@@ -125,7 +127,8 @@ impl Lab {
 
     /// Waits until it has ended, and tells how.
     pub(super) async fn exit(&self, id: WorkloadId) -> Result<(i32, bool), Failed> {
-        self.until("it has ended", || async { Ok(matches!(self.state(id).await?, Running::Exited(_))) }).await?;
+        self.until("it has ended", || async { Ok(matches!(self.state(id).await?, Running::Exited(_))) })
+            .await?;
         match self.state(id).await? {
             Running::Exited(exit) => Ok((exit.code, exit.oom)),
             other => Err(Failed(format!("{id} is {other:?} again"))),

@@ -46,7 +46,12 @@ async fn info_and_probe_tell_of_a_host_that_is_well(lab: &Lab) -> Outcome {
     let spec = lab.spec(Program::Serve).await?;
     let probe = lab.driver.probe().await?;
     check!(probe.total.is_none_or(|total| total.cpu.0 >= 1024), "less than one CPU: {probe:?}");
-    check!(probe.cached_images.contains(&spec.image), "{} is not among {:?}", spec.image, probe.cached_images);
+    check!(
+        probe.cached_images.contains(&spec.image),
+        "{} is not among {:?}",
+        spec.image,
+        probe.cached_images
+    );
     Ok(())
 }
 
@@ -156,7 +161,8 @@ async fn list_shows_running_and_ended_workloads(lab: &Lab) -> Outcome {
     let (running, ended) = (lab.serving(Program::Serve).await?, lab.started(Program::Exit(3)).await?);
     lab.exit(ended.id).await?;
     let list = lab.driver.list().await?;
-    let find = |id| list.iter().find(|w| w.id == id).ok_or_else(|| Failed(format!("{id} is not in the list")));
+    let find =
+        |id| list.iter().find(|w| w.id == id).ok_or_else(|| Failed(format!("{id} is not in the list")));
     let (seen_running, seen_ended) = (find(running.id)?, find(ended.id)?);
     check!(seen_running.state == Running::Running, "{:?}", seen_running.state);
     check!(matches!(seen_ended.state, Running::Exited(e) if e.code == 3), "{:?}", seen_ended.state);
@@ -317,7 +323,8 @@ async fn logs_come_from_the_start_and_end_with_the_workload(lab: &Lab) -> Outcom
     ended??;
     check!(text.lock().contains("line 1"), "the log lacks its beginning: {:?}", text.lock());
     let mut again = lab.driver.logs(spec.id, None, false).await?;
-    let first = again.next().await.ok_or_else(|| Failed("the log of an ended workload is empty".to_owned()))??;
+    let first =
+        again.next().await.ok_or_else(|| Failed("the log of an ended workload is empty".to_owned()))??;
     check!(!first.bytes.is_empty(), "an empty chunk");
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use spawnpoint_model::{Plaintext, Transport, WorkloadId};
+use spawnpoint_model::{Plaintext, Timestamp, Transport, WorkloadId};
 
 use super::lab::{Lab, ask_tcp, ask_udp, error_of};
 use super::{Failed, Outcome, Program, cases, check};
@@ -107,7 +107,9 @@ async fn logs_keep_bytes_tell_the_streams_apart_and_begin_at_since(lab: &Lab) ->
     lab.until("all bytes stand in the log, each stream by itself", written).await?;
     let started = lab.driver.inspect(spec.id).await?.and_then(|observed| observed.started_at);
     let Some(started) = started else { return Err(Failed("there is no start time".to_owned())) };
-    let whole = read_log(lab, spec.id, Some(started)).await?;
+    // Engines date the start when they come to know of it; the first lines may be older.
+    let just_before = Timestamp(started.micros() - 1_000_000);
+    let whole = read_log(lab, spec.id, Some(just_before)).await?;
     check!(whole.contains("line 1"), "since its start there is no line: {whole}");
     let later = read_log(lab, spec.id, Some(started.plus(Duration::from_secs(3600)))).await?;
     check!(later.is_empty(), "an hour later there is {later:?}");
@@ -117,10 +119,21 @@ async fn logs_keep_bytes_tell_the_streams_apart_and_begin_at_since(lab: &Lab) ->
 async fn cpu_time_and_traffic_are_counted(lab: &Lab) -> Outcome {
     let spec = lab.serving(Program::Serve).await?;
     let before = lab.driver.stats(spec.id).await?;
-    lab.ask(&spec, "burn 400").await?;
+    // It tells how much it got: on a busy machine that may be little.
+    let mut burnt_millis: u64 = 0;
+    for _ in 0..10 {
+        burnt_millis += lab.ask(&spec, "burn 300").await?.parse::<u64>()?;
+        if burnt_millis >= 50 {
+            break;
+        }
+    }
     let after = lab.driver.stats(spec.id).await?;
     let grown = |a: Option<u64>, b: Option<u64>| b.unwrap_or(0).saturating_sub(a.unwrap_or(0));
-    check!(grown(before.cpu_micros, after.cpu_micros) > 100_000, "CPU {before:?} {after:?}");
+    let counted_millis = grown(before.cpu_micros, after.cpu_micros) / 1000;
+    check!(
+        burnt_millis >= 50 && counted_millis >= burnt_millis / 2,
+        "{counted_millis} of {burnt_millis} ms counted"
+    );
     check!(grown(before.received_bytes, after.received_bytes) > 0, "traffic {before:?} {after:?}");
     Ok(())
 }
@@ -128,7 +141,8 @@ async fn cpu_time_and_traffic_are_counted(lab: &Lab) -> Outcome {
 async fn the_start_is_dated(lab: &Lab) -> Outcome {
     let first = lab.serving(Program::Serve).await?;
     let second = lab.serving(Program::Serve).await?;
-    let started = async |id| Ok::<_, Failed>(lab.driver.inspect(id).await?.and_then(|observed| observed.started_at));
+    let started =
+        async |id| Ok::<_, Failed>(lab.driver.inspect(id).await?.and_then(|observed| observed.started_at));
     let (Some(first), Some(second)) = (started(first.id).await?, started(second.id).await?) else {
         return Err(Failed("there is no start time".to_owned()));
     };
@@ -137,7 +151,7 @@ async fn the_start_is_dated(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-async fn read_log(lab: &Lab, id: WorkloadId, since: Option<spawnpoint_model::Timestamp>) -> Result<String, Failed> {
+async fn read_log(lab: &Lab, id: WorkloadId, since: Option<Timestamp>) -> Result<String, Failed> {
     let (out, err) = read_streams(lab, id, since).await?;
     Ok(String::from_utf8_lossy(&[out, err].concat()).into_owned())
 }
@@ -145,7 +159,7 @@ async fn read_log(lab: &Lab, id: WorkloadId, since: Option<spawnpoint_model::Tim
 async fn read_streams(
     lab: &Lab,
     id: WorkloadId,
-    since: Option<spawnpoint_model::Timestamp>,
+    since: Option<Timestamp>,
 ) -> Result<(Vec<u8>, Vec<u8>), Failed> {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let mut logs = lab.driver.logs(id, since, false).await?;
