@@ -286,7 +286,9 @@ impl Engine {
             return Err(error);
         }
         inner.rows.put(&stored);
-        inner.sender.bell.notify_one();
+        if choice.is_err() {
+            inner.sender.bell.notify_one();
+        }
         self.accepted(stored).await.map_err(|e| StoreError::Internal(e.to_string()))
     }
 
@@ -333,7 +335,7 @@ impl Engine {
         };
         let placed = Arc::new(place_on(row, choice.runtime.id().clone(), choice.ports.clone(), now));
         let mut tx = Tx::new();
-        tx.save_deployment(&placed, due_at(&placed, &inner.options.rules));
+        tx.save_step(row, &placed, due_at(&placed, &inner.options.rules));
         hold(&mut tx, &placed, &choice);
         tx.append_event(placed.id, now, "placed", &json!({ "reasons": choice.reasons }).to_string());
         if let Err(error) = inner.store.commit(tx).await {

@@ -13,7 +13,7 @@ use spawnpoint_store::dialect::Dialect;
 use spawnpoint_store::{Store, StoreError};
 
 type Shard = RwLock<HashMap<DeploymentId, Arc<Deployment>>>;
-const SHARDS: u64 = 16;
+const SHARDS: usize = 16;
 
 /// Rows, from memory where that is exact.
 pub(crate) struct Rows {
@@ -35,8 +35,7 @@ impl Rows {
     }
 
     fn shard(&self, id: DeploymentId) -> Option<&Shard> {
-        let number = id.to_string().bytes().last().unwrap_or(0) % 16;
-        self.live.as_ref()?.get(usize::from(number))
+        self.live.as_ref()?.get(id.spread(SHARDS))
     }
 
     /// A row that was just read or committed. An older state than the one that is held is left aside.

@@ -40,7 +40,7 @@ impl Engine {
         let due = due_at(&next, &inner.options.rules);
         let free_at = now.plus(self.quarantine_of(before));
         let mut tx = Tx::new();
-        tx.save_deployment(&next, due);
+        tx.save_step(before, &next, due);
         append_history(&mut tx, before, &next, &change, now);
         if let (true, Some(host)) = (change.release, &before.state.host) {
             tx.release_ports(next.id, free_at);

@@ -22,6 +22,12 @@ impl DeploymentId {
     pub const fn from_random(random: u64) -> Self {
         Self(random & 0xffff_ffff_ffff)
     }
+
+    /// One of `parts` numbers from 0; ids are spread evenly over them.
+    #[must_use]
+    pub const fn spread(self, parts: usize) -> usize {
+        self.0 as usize % parts
+    }
 }
 
 impl FromStr for DeploymentId {

@@ -76,6 +76,31 @@ impl Tx {
         self.add_tags(deployment);
     }
 
+    /// [`Tx::save_deployment`] for whoever knows the row that is stored: host, tags and liveness are written only if they
+    /// have changed. Most steps change none of them, and then nothing but the row and one index is touched.
+    pub fn save_step(&mut self, before: &Deployment, deployment: &Deployment, due_at: Option<Timestamp>) {
+        let is_small = before.state.host == deployment.state.host
+            && before.state.tags == deployment.state.tags
+            && is_live(before) == is_live(deployment);
+        if !is_small {
+            return self.save_deployment(deployment, due_at);
+        }
+        let sql = "update deployments set generation = $2, state = $4, phase = $5, status = $6, joinable = $7, \
+                   due_at = $8, lease_owner = null, lease_until = null where id = $1 and generation = $3";
+        let Deployment { id, generation, spec: _, state } = deployment;
+        let args = args![
+            *id,
+            *generation,
+            generation.saturating_sub(1),
+            self.json(state),
+            state.phase.word(),
+            deployment.status().as_str(),
+            state.joinable,
+            due_at,
+        ];
+        self.must(sql, args, Conflict::Stale(*id));
+    }
+
     /// Forgets an ended deployment with its tags and history. One that is live is left alone.
     pub fn delete_deployment(&mut self, id: DeploymentId) {
         self.run("delete from deployments where id = $1 and live = 0", args![id]);

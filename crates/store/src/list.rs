@@ -23,6 +23,9 @@ impl Store {
     }
 }
 
+/// A longer pattern matches nothing, as no name is that long. SQLite would refuse it from 50,000 bytes on.
+const PATTERN_BYTES_MAX: usize = 10_000;
+
 /// A WHERE clause that grows together with its parameters.
 #[derive(Default)]
 struct Where {
@@ -65,6 +68,7 @@ impl Where {
         match how {
             TextMatch::In(texts) => self.one_of(column, values(texts), true),
             TextMatch::NotIn(texts) => self.one_of(column, values(texts), false),
+            TextMatch::Like(pattern) if pattern.len() > PATTERN_BYTES_MAX => self.and("1 = 0"),
             TextMatch::Like(pattern) => {
                 let pattern = self.arg(like_pattern(pattern));
                 self.and(&format!("lower({column}) like lower({pattern}) escape '!'"));

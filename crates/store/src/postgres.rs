@@ -5,6 +5,7 @@
 //! is always checked, against `sslrootcert=FILE` of the URL if given, else against the system's authorities. Without
 //! `sslmode`, TLS is not asked for on loopback and sockets, and preferred elsewhere.
 
+use std::error::Error as _;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -78,24 +79,16 @@ impl Postgres {
         let mut client = self.client().await?;
         let before = |e| Refused::before_commit(&e);
         let transaction = client.transaction().await.map_err(before)?;
+        let mut prepared = Vec::with_capacity(stmts.len());
         for stmt in stmts {
-            let prepared = transaction.prepare_cached(&stmt.sql).await.map_err(before)?;
-            let meaning = match transaction.execute_raw(&prepared, &stmt.args).await {
-                Ok(0) => &stmt.refused,
-                Ok(_) => continue,
-                Err(error) => {
-                    let conflict = match error.code() {
-                        Some(code) if *code == SqlState::UNIQUE_VIOLATION => &stmt.refused,
-                        Some(code) if *code == SqlState::FOREIGN_KEY_VIOLATION => &stmt.dangling,
-                        _ => &None,
-                    };
-                    let refused = |c| Refused::Final(StoreError::Conflict(c));
-                    return Err(conflict.clone().map_or_else(|| Refused::before_commit(&error), refused));
-                }
-            };
-            if let Some(conflict) = meaning {
-                return Err(Refused::Final(conflict.clone().into()));
-            }
+            prepared.push(transaction.prepare_cached(&stmt.sql).await.map_err(before)?);
+        }
+        // All are sent before the first answer is awaited (the server runs them in this order), so that row locks
+        // are held for one round trip and not for one a statement.
+        let runs = stmts.iter().zip(&prepared).map(|(stmt, p)| transaction.execute_raw(p, &stmt.args));
+        let results = futures_util::future::join_all(runs).await;
+        for (stmt, result) in stmts.iter().zip(results) {
+            check(stmt, result)?;
         }
         transaction.commit().await.map_err(|e| Refused::at_commit(&e))
     }
@@ -145,8 +138,8 @@ impl Refused {
     /// Before the commit was sent, nothing can have been written.
     fn before_commit(error: &tokio_postgres::Error) -> Self {
         let again = match error.code() {
-            Some(code) => is_rivalry(code),
-            None => error.is_closed(),
+            Some(code) => is_rivalry(code) || is_shutdown(code),
+            None => is_lost(error),
         };
         if again { Self::Again(StoreError::Unavailable(chain(error))) } else { Self::Final(failure(error)) }
     }
@@ -155,11 +148,26 @@ impl Refused {
     fn at_commit(error: &tokio_postgres::Error) -> Self {
         match error.code() {
             Some(code) if is_rivalry(code) => Self::Again(StoreError::Unavailable(chain(error))),
-            // Class 57P: the server ended the session, perhaps while it was committing.
-            Some(code) if !code.code().starts_with("57P") => Self::Final(failure(error)),
+            Some(code) if !is_shutdown(code) => Self::Final(failure(error)),
             _ => Self::Final(StoreError::OutcomeUnknown),
         }
     }
+}
+
+/// What the answer to a statement means. The first that is refused tells why; the server answers to those after it
+/// only that the transaction is over.
+fn check(stmt: &Stmt, result: Result<u64, tokio_postgres::Error>) -> Result<(), Refused> {
+    let error = match result {
+        Ok(0) => return stmt.refused.clone().map_or(Ok(()), |c| Err(Refused::Final(c.into()))),
+        Ok(_) => return Ok(()),
+        Err(error) => error,
+    };
+    let conflict = match error.code() {
+        Some(code) if *code == SqlState::UNIQUE_VIOLATION => &stmt.refused,
+        Some(code) if *code == SqlState::FOREIGN_KEY_VIOLATION => &stmt.dangling,
+        _ => &None,
+    };
+    Err(conflict.clone().map_or_else(|| Refused::before_commit(&error), |c| Refused::Final(c.into())))
 }
 
 /// Another transaction was in the way.
@@ -167,19 +175,28 @@ fn is_rivalry(code: &SqlState) -> bool {
     *code == SqlState::T_R_SERIALIZATION_FAILURE || *code == SqlState::T_R_DEADLOCK_DETECTED
 }
 
+/// The server ended the session, perhaps while it was doing what it was asked.
+fn is_shutdown(code: &SqlState) -> bool {
+    code.code().starts_with("57P")
+}
+
+/// The connection broke. Errors without a code that are not this are mistakes of ours.
+fn is_lost(error: &tokio_postgres::Error) -> bool {
+    error.is_closed() || error.source().is_some_and(|cause| cause.is::<std::io::Error>())
+}
+
 /// What an error of PostgreSQL means to callers.
 pub(crate) fn failure(error: &tokio_postgres::Error) -> StoreError {
     let text = chain(error);
     match error.code().map(SqlState::code) {
-        // No answer of the server: the connection. Else: connection (08), resources (53), operator (57), disk (58),
-        // a standby after a failover (25006).
-        None => StoreError::Unavailable(text),
+        None if is_lost(error) => StoreError::Unavailable(text),
+        // Connection (08), resources (53), operator (57), disk (58), a standby after a failover (25006).
         Some("25006") => StoreError::Unavailable(text),
         Some(code) if ["08", "53", "57", "58"].iter().any(|class| code.starts_with(class)) => {
             StoreError::Unavailable(text)
         }
         Some("XX001" | "XX002") => StoreError::Corrupt(text),
-        Some(_) => StoreError::Internal(text),
+        _ => StoreError::Internal(text),
     }
 }
 

@@ -190,13 +190,15 @@ impl From<Timestamp> for Value {
 
 impl From<String> for Value {
     fn from(value: String) -> Self {
-        Self::Text(value)
+        Self::from(value.as_str())
     }
 }
 
 impl From<&str> for Value {
+    /// PostgreSQL keeps no NUL in a text. What holds one (an answer of a stranger's server, a hostile query) gets
+    /// the replacement character instead, with both databases, so that it cannot fail with one of them.
     fn from(value: &str) -> Self {
-        Self::Text(value.to_owned())
+        Self::Text(value.replace('\0', "\u{fffd}"))
     }
 }
 

@@ -83,8 +83,8 @@ impl Sqlite {
         query: Query,
         decode: Decode<T>,
     ) -> Result<Vec<T>, StoreError> {
-        let _permit =
-            self.readers.permits.acquire().await.map_err(|e| StoreError::Internal(e.to_string()))?;
+        let permit = self.readers.permits.acquire().await;
+        let _permit = permit.map_err(|_| StoreError::Unavailable("the store is closed".into()))?;
         let readers = Arc::clone(&self.readers);
         tokio::task::spawn_blocking(move || readers.query(&query, decode))
             .await
@@ -93,6 +93,7 @@ impl Sqlite {
 
     /// Writes what is queued, closes the files and gives the lock back. Blocks.
     pub(crate) fn close(&self) {
+        self.readers.permits.close();
         self.readers.idle.lock().clear();
         if let Some(writer) = &self.writer {
             writer.stop();

@@ -1,12 +1,12 @@
 //! Rows, compare-and-swap, what is due, what has ended, tags, history.
 
 use spawnpoint_model::port::Protocol;
-use spawnpoint_model::{Phase, PortBinding, Timestamp};
+use spawnpoint_model::{Deployment, Phase, PortBinding, Timestamp};
 use spawnpoint_store::{Conflict, StoreError};
 
 use crate::world::*;
 
-fn ids(deployments: &[spawnpoint_model::Deployment]) -> Vec<String> {
+fn ids(deployments: &[Deployment]) -> Vec<String> {
     deployments.iter().map(|d| d.id.to_string()).collect()
 }
 
@@ -26,6 +26,30 @@ on_both! {
         let next = changed(&row, |d| { d.state.phase = Phase::Ready; d.state.ready_at = Some(after(9)); d.state.joinable = true; });
         world.commit(|tx| tx.save_deployment(&next, None)).await.unwrap();
         assert_eq!(world.store.find_deployment(row.id).await, Ok(Some(next)));
+    }
+
+    async fn a_step_writes_all_that_has_changed_and_is_refused_when_stale(world: &World) {
+        let row = deployment(1);
+        world.insert(&row).await;
+        let mut before = row;
+        let placed = |d: &mut Deployment| { d.state.phase = Phase::Placed; d.state.host = Some(host("a")); };
+        let steps: [&dyn Fn(&mut Deployment); 4] = [
+            &placed,
+            &|d| { d.state.phase = Phase::Ready; d.state.joinable = true; },
+            &|d| d.state.tags = vec![tag("ranked")],
+            &|d| *d = terminated(d, after(9)),
+        ];
+        for (step, due) in steps.into_iter().zip([Some(after(1)), None, Some(after(3)), None]) {
+            let next = Deployment { generation: before.generation + 1, ..changed(&before, step) };
+            world.commit(|tx| tx.save_step(&before, &next, due)).await.unwrap();
+            assert_eq!(world.store.find_deployment(next.id).await, Ok(Some(next.clone())));
+            assert_eq!(world.store.next_due_at().await, Ok(due));
+            let stale = world.commit(|tx| tx.save_step(&before, &next, due)).await;
+            assert_eq!(stale, Err(StoreError::Conflict(Conflict::Stale(next.id))));
+            before = next;
+        }
+        assert_eq!(world.store.deployments_on_host(&host("a")).await, Ok(vec![]));
+        assert_eq!(ids(&world.store.live_deployments().await.unwrap()), Vec::<String>::new());
     }
 
     async fn a_stale_save_is_refused_with_everything_in_its_transaction(world: &World) {

@@ -99,6 +99,19 @@ on_both! {
         assert_eq!(found(world, versions(TextMatch::Like("1.0-rc".into()))).await, [0; 0]);
         assert_eq!(found(world, versions(TextMatch::Like("_1".into()))).await, [0; 0], "_ is no wildcard");
         assert_eq!(found(world, versions(TextMatch::Like("%1%".into()))).await, [5, 4, 3, 2, 1]);
+        assert_eq!(found(world, versions(TextMatch::Like("!%".into()))).await, [0; 0], "nor is the escape special");
+    }
+
+    async fn hostile_values_match_nothing_and_break_nothing(world: &World) {
+        seed(world).await;
+        for text in ["\0", "a\0b", "' or 1=1 --", "$1", "\\", "!", &"x".repeat(100_000), &"%".repeat(60_000)] {
+            let exact = TextMatch::In(texts(&[text]));
+            assert_eq!(found(world, vec![Condition::Application(exact.clone())]).await, [0; 0], "{text:.20}");
+            assert_eq!(found(world, vec![Condition::Tags(texts(&[text]), true)]).await, [0; 0], "{text:.20}");
+            assert_eq!(found(world, vec![Condition::Host(TextMatch::Like(text.into()))]).await, [0; 0], "{text:.20}");
+        }
+        let many: Vec<_> = (100..20_100).map(id).collect();
+        assert_eq!(found(world, vec![Condition::Id(many, true)]).await, [0; 0]);
     }
 
     async fn hosts_and_fleets_may_be_absent(world: &World) {

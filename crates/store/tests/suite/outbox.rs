@@ -64,13 +64,13 @@ on_both! {
             world.commit(|tx| tx.delivery_failed("first", failures, after(100), "refused")).await.unwrap();
             assert_eq!(due(world, after(50)).await, [""; 0]);
         }
-        world.commit(|tx| tx.delivery_failed("first", 3, after(100), "refused")).await.unwrap();
+        world.commit(|tx| tx.delivery_failed("first", 3, after(100), "refused\0")).await.unwrap();
         assert_eq!(due(world, after(50)).await, ["second"], "third still waits for second");
         assert_eq!(due(world, after(100)).await, ["second", "first"]);
         world.commit(|tx| tx.delivery_dead("second", "410 Gone", after(51))).await.unwrap();
         assert_eq!(due(world, after(52)).await, ["third"]);
         let first = world.store.find_delivery("first").await.unwrap().unwrap();
-        assert_eq!((first.attempts, first.last_error.as_deref()), (3, Some("refused")));
+        assert_eq!((first.attempts, first.last_error.as_deref()), (3, Some("refused\u{fffd}")));
     }
 
     async fn dead_letters_are_listed_and_can_be_replayed_once(world: &World) {
