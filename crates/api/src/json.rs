@@ -134,4 +134,11 @@ mod tests {
         let refused = JsonBody::<1000>::from_request(request, &()).await.err().unwrap();
         assert_eq!(refused.status(), 415);
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_arrive_is_not_waited_for() {
+        let body = Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
+        let refused = JsonBody::<1000>::from_request(Request::new(body), &()).await.err().unwrap();
+        assert_eq!(refused.status(), 408);
+    }
 }

@@ -5,10 +5,10 @@
 //!
 //! What it must not know: SQL, drivers, the lifecycle's rules.
 //!
-//! Entry points: [`router`] is every route on one screen; [`callback_router`] is what containers may reach;
-//! [`serve`](serve::serve) runs either on a listener; [`render_status`] is the body of a status answer and of every webhook.
+//! Entry points: [`router()`] is every route on one screen; [`callback_router`] is what containers may reach;
+//! [`serve()`](serve::serve) runs either on a listener; [`render_status`] is the body of a status answer and of every webhook.
 //!
-//! The way of a request: [`frame`] (panics, log line, headers) -> [`auth::Caller`] (token, scope, rate) ->
+//! The way of a request: [`mod@frame`] (panics, log line, headers) -> [`auth::Caller`] (token, scope, rate) ->
 //! [`json::JsonBody`] (size, content type, JSON) -> a reader in `wire` that collects every bad field -> the engine ->
 //! a writer in `wire`. Errors become status codes in [`error`] alone.
 

@@ -1,0 +1,19 @@
+//! The API over a real engine, a real SQLite database and fake hosts, without sockets where none are needed.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may panic")]
+#![expect(clippy::print_stderr, reason = "a skipped check says so")]
+
+mod admin;
+mod apps;
+mod arbitrary;
+mod authorization;
+mod bad_input;
+mod deploy;
+mod lifecycle;
+mod list;
+mod logging;
+mod own_token;
+mod rates;
+mod routing;
+mod schemas;
+mod serving;
+mod world;

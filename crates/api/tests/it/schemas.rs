@@ -1,0 +1,76 @@
+//! The published specifications, as schemas to check answers against.
+//!
+//! They are reference data beside the repository, not part of it; where they are not there, the check says so and passes.
+
+use std::path::PathBuf;
+
+use serde_json::{Map, Value, json};
+
+fn file(name: &str) -> Option<String> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/reference/openapi").join(name);
+    let text = std::fs::read_to_string(&path).ok();
+    if text.is_none() {
+        eprintln!("skipped: {} is not there", path.display());
+    }
+    text
+}
+
+/// Checks `body` against a definition of the v1 swagger of 2024 (with what the live platform adds: optional fields may be
+/// null, as the reference says of each).
+pub fn check_v1(definition: &str, body: &Value) {
+    let Some(text) = file("swagger-v1-2024.yaml") else { return };
+    let spec: Value = serde_yaml_ng::from_str(&text).unwrap();
+    let mut definitions = spec["definitions"].clone();
+    for schema in definitions.as_object_mut().unwrap().values_mut() {
+        optional_may_be_null(schema);
+    }
+    check(&json!({"$ref": format!("#/definitions/{definition}"), "definitions": definitions}), body);
+}
+
+/// Checks `body` against the answer with `code` of `POST` on `path` in one of the OpenAPI 3 files.
+pub fn check_openapi(name: &str, path: &str, code: u16, body: &Value) {
+    let Some(text) = file(name) else { return };
+    let spec: Value = serde_json::from_str(&text).unwrap();
+    let answer = &spec["paths"][path]["post"]["responses"][code.to_string()];
+    let mut schema = answer["content"]["application/json"]["schema"].clone();
+    assert!(schema.is_object(), "{name} has no {code} for {path}");
+    let mut components = spec["components"].clone();
+    for schema in components["schemas"].as_object_mut().unwrap().values_mut() {
+        optional_may_be_null(schema);
+    }
+    schema["components"] = components;
+    check(&schema, body);
+}
+
+fn optional_may_be_null(schema: &mut Value) {
+    let required: Vec<String> = schema["required"]
+        .as_array()
+        .map(|all| all.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect())
+        .unwrap_or_default();
+    let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else { return };
+    let names: Vec<String> = properties.keys().filter(|name| !required.contains(name)).cloned().collect();
+    for name in names {
+        let property = properties.remove(&name).unwrap();
+        properties.insert(name, json!({"anyOf": [property, {"type": "null"}]}));
+    }
+}
+
+fn check(schema: &Value, body: &Value) {
+    let validator = jsonschema::options().with_draft(jsonschema::Draft::Draft7).build(schema).unwrap();
+    let errors: Vec<String> =
+        validator.iter_errors(body).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    assert!(errors.is_empty(), "{errors:#?}\nin {body:#}");
+}
+
+#[test]
+fn the_check_bites() {
+    let schema = json!({"type": "object", "required": ["a"], "properties": {"a": {"type": "integer"}}});
+    let caught = std::panic::catch_unwind(|| check(&schema, &json!({"a": "5"})));
+    assert!(caught.is_err());
+    let mut loosened =
+        json!({"required": ["a"], "properties": {"a": {"type": "integer"}, "b": {"type": "string"}}});
+    optional_may_be_null(&mut loosened);
+    check(&loosened, &json!({"a": 1, "b": null}));
+    assert!(std::panic::catch_unwind(|| check(&loosened, &json!({"a": null}))).is_err());
+    assert_eq!(Map::new(), *json!({}).as_object().unwrap());
+}

@@ -1,0 +1,278 @@
+//! What the tests stand on: a router over an engine with three fake cities. [`World::end`] stops what runs and asserts that
+//! nothing is left over.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::http::{HeaderMap, Method, Request};
+use serde_json::{Value, json};
+use spawnpoint_api::{ApiConfig, ApiState, RateLimits, callback_router, render_status, router};
+use spawnpoint_driver::Security;
+use spawnpoint_driver::fake::{FakeConfig, FakeDriver, FakeEngine};
+use spawnpoint_engine::webhooks::Network;
+use spawnpoint_engine::{Engine, Entropy, HostSetup, ManualClock, Options, Parts};
+use spawnpoint_model::site::{Host, Location, Site};
+use spawnpoint_model::units::Resources;
+use spawnpoint_model::{CpuUnits, HostId, MemoryMib, Plaintext, Timestamp};
+use spawnpoint_store::{Database, Store, Vault};
+use tower::ServiceExt;
+
+pub const NOW: Timestamp = Timestamp(1_790_000_000_000_000);
+pub const ADMIN: &str = "admin-secret";
+/// Whence requests come, unless a test says otherwise.
+pub const PEER: &str = "198.51.100.7:40000";
+const CITIES: [(&str, f64, f64); 3] =
+    [("lyon", 45.75, 4.85), ("montreal", 45.5, -73.57), ("tokyo", 35.68, 139.69)];
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub struct Answer {
+    pub code: u16,
+    pub headers: HeaderMap,
+    pub text: String,
+}
+
+impl Answer {
+    /// Its body as JSON; it must say so in its content type.
+    pub fn json(&self) -> Value {
+        assert_eq!(self.headers["content-type"], "application/json", "{self:?}");
+        serde_json::from_str(&self.text).unwrap()
+    }
+
+    /// The same, of an answer that must have this code.
+    pub fn expect(&self, code: u16) -> Value {
+        assert_eq!(self.code, code, "{self:?}");
+        if self.text.is_empty() { Value::Null } else { self.json() }
+    }
+
+    /// The sentence of an error.
+    pub fn message(&self) -> String {
+        self.json()["message"].as_str().unwrap().to_owned()
+    }
+}
+
+pub struct World {
+    pub engine: Engine,
+    pub router: Router,
+    pub callbacks: Router,
+    pub clock: Arc<ManualClock>,
+    pub hosts: Vec<Arc<FakeEngine>>,
+    _directory: tempfile::TempDir,
+}
+
+impl World {
+    /// Without rate limits.
+    pub async fn new() -> Self {
+        Self::with(ApiConfig { rates: RateLimits::off(), ..ApiConfig::default() }).await
+    }
+
+    pub async fn with(config: ApiConfig) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let store =
+            Store::open(&Database::Sqlite(directory.path().join("spawnpoint.db")), NOW).await.unwrap();
+        let clock = ManualClock::new(NOW);
+        let hosts = CITIES.map(|_| FakeEngine::new(FakeConfig::default())).to_vec();
+        let engine = Engine::start(parts(&store, &clock, &hosts)).await.unwrap();
+        engine.install_admin_token(&Plaintext::new(ADMIN)).await.unwrap();
+        let state = ApiState::new(engine.clone(), config);
+        let (router, callbacks) = (router(state.clone()), callback_router(state));
+        Self { engine, router, callbacks, clock, hosts, _directory: directory }
+    }
+
+    /// With an application `arena` and its version `v1`, whose servers listen on the UDP port 7777 called `game`.
+    pub async fn with_arena() -> Self {
+        let world = Self::new().await;
+        world.create_app("arena").await;
+        world.create_version("arena", "v1", "fake/game", "ok").await;
+        world
+    }
+
+    pub async fn create_app(&self, name: &str) {
+        let body = json!({"name": name, "is_active": true, "image": ""});
+        self.post("/v1/app", &body).await.expect(200);
+    }
+
+    pub async fn create_version(&self, app: &str, name: &str, image: &str, tag: &str) {
+        self.post(&format!("/v1/app/{app}/version"), &version(name, image, tag)).await.expect(200);
+    }
+
+    /// Makes a token over HTTP and returns its secret.
+    pub async fn token(&self, scope: &str, apps: &[&str]) -> String {
+        let body = json!({"name": format!("{scope} {apps:?}"), "scope": scope, "apps": apps});
+        let made = self.post("/spawnpoint/v1/tokens", &body).await.expect(201);
+        made["token"].as_str().unwrap().to_owned()
+    }
+
+    pub async fn send_to(&self, router: &Router, mut request: Request<Body>) -> Answer {
+        if request.extensions().get::<ConnectInfo<SocketAddr>>().is_none() {
+            request.extensions_mut().insert(ConnectInfo(PEER.parse::<SocketAddr>().unwrap()));
+        }
+        let response = router.clone().oneshot(request).await.unwrap();
+        let (head, body) = response.into_parts();
+        let bytes = axum::body::to_bytes(body, 16 << 20).await.unwrap();
+        Answer {
+            code: head.status.as_u16(),
+            headers: head.headers,
+            text: String::from_utf8(bytes.to_vec()).unwrap(),
+        }
+    }
+
+    /// Sends a request as it is.
+    pub async fn send(&self, request: Request<Body>) -> Answer {
+        self.send_to(&self.router, request).await
+    }
+
+    /// Sends a request with a token.
+    pub async fn call(&self, method: Method, path: &str, token: &str, body: Option<&Value>) -> Answer {
+        let request =
+            Request::builder().method(method).uri(path).header("authorization", format!("token {token}"));
+        let request = match body {
+            Some(body) => {
+                request.header("content-type", "application/json").body(Body::from(body.to_string()))
+            }
+            None => request.body(Body::empty()),
+        };
+        self.send(request.unwrap()).await
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.call(Method::GET, path, ADMIN, None).await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.call(Method::POST, path, ADMIN, Some(body)).await
+    }
+
+    pub async fn patch(&self, path: &str, body: &Value) -> Answer {
+        self.call(Method::PATCH, path, ADMIN, Some(body)).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.call(Method::DELETE, path, ADMIN, None).await
+    }
+
+    /// Deploys a version of `arena` over v2 and returns the id.
+    pub async fn deploy(&self, version: &str) -> String {
+        let answer = self.post("/v2/deployments", &deployment(version)).await.expect(202);
+        answer["request_id"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits, with bounded patience, until the status is `Status.<word>`.
+    pub async fn until(&self, id: &str, word: &str) -> Value {
+        let mut last = Value::Null;
+        for _ in 0..1000 {
+            last = self.get(&format!("/v1/status/{id}")).await.expect(200);
+            if last["current_status"] == format!("Status.{word}") {
+                return last;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{id} did not become {word}: {last}");
+    }
+
+    pub async fn deploy_ready(&self, version: &str) -> String {
+        let id = self.deploy(version).await;
+        self.until(&id, "READY").await;
+        id
+    }
+
+    /// How many deployments are listed.
+    pub async fn count(&self) -> u64 {
+        self.get("/v1/deployments").await.expect(200)["total_count"].as_u64().unwrap()
+    }
+
+    /// Stops everything and asserts that nothing is left.
+    pub async fn end(self) {
+        let list = self.get("/v1/deployments?limit=100").await.expect(200);
+        let ids: Vec<&str> =
+            list["data"].as_array().unwrap().iter().map(|d| d["request_id"].as_str().unwrap()).collect();
+        for id in &ids {
+            self.delete(&format!("/v1/stop/{id}")).await;
+        }
+        for id in &ids {
+            for round in 0.. {
+                self.clock.advance(Duration::from_millis(100));
+                let status = self.get(&format!("/v1/status/{id}")).await.expect(200);
+                if status["current_status"] == "Status.TERMINATED" {
+                    break;
+                }
+                assert!(round < 1000, "{id} does not end: {status}");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+        let audit = self.get("/spawnpoint/v1/audit").await.expect(200);
+        assert_eq!(audit["violation_count"], 0, "{audit}");
+        assert_eq!(
+            self.hosts.iter().map(|host| host.workload_count()).sum::<usize>(),
+            0,
+            "workloads are left"
+        );
+        self.engine.shut_down(Duration::from_secs(5)).await;
+    }
+}
+
+/// The body of a version with the UDP port 7777.
+pub fn version(name: &str, image: &str, tag: &str) -> Value {
+    json!({
+        "name": name, "docker_repository": "registry.test", "docker_image": image, "docker_tag": tag,
+        "req_cpu": 1024, "req_memory": 512, "ports": [{"port": 7777, "protocol": "UDP", "name": "game"}]
+    })
+}
+
+/// The body of a v2 deploy request for `arena`.
+pub fn deployment(version: &str) -> Value {
+    json!({
+        "application": "arena", "version": version,
+        "users": [{"user_type": "geo_coordinates", "user_data": {"latitude": 45.7, "longitude": 4.8}}]
+    })
+}
+
+fn parts(store: &Store, clock: &Arc<ManualClock>, hosts: &[Arc<FakeEngine>]) -> Parts {
+    let mut options =
+        Options::new("games.test", "http://api.test", Plaintext::new("whsec_c3Bhd25wb2ludC10ZXN0cw=="));
+    options.webhook_networks = vec![Network { address: "127.0.0.0".parse().unwrap(), prefix: 8 }];
+    options.resync_every = Duration::from_millis(200);
+    let setups = CITIES.iter().zip(hosts).map(|((city, latitude, longitude), fake)| {
+        let location = Location {
+            city: (*city).into(),
+            country: "somewhere".into(),
+            latitude: *latitude,
+            longitude: *longitude,
+            ..Location::default()
+        };
+        let site = Arc::new(Site { id: (*city).into(), location, tags: vec!["edge".into()] });
+        let id = HostId::from(format!("{city}-1"));
+        let host = Host {
+            id: id.clone(),
+            site,
+            public_address: "203.0.113.1".parse().unwrap(),
+            capacity: Resources { cpu: CpuUnits(4096), memory: MemoryMib(4096) },
+            port_range: 30_000..=30_099,
+            private_fleet: None,
+            cordoned: false,
+            base_clock_mhz: 2000,
+        };
+        let driver = Arc::new(FakeDriver::on(fake.clone(), store.installation(), id));
+        HostSetup {
+            host: Arc::new(host),
+            driver,
+            callback_url: None,
+            security: Security::Baseline,
+            pids_max: 512,
+        }
+    });
+    Parts {
+        options,
+        clock: clock.clone(),
+        entropy: Arc::new(Entropy::from_system()),
+        positions: Arc::new(spawnpoint_engine::positions::NoPositions),
+        render_status: Arc::new(render_status),
+        store: store.clone(),
+        vault: Arc::new(Vault::from_master_key([7; 32])),
+        hosts: setups.collect(),
+    }
+}
