@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The whole loop on this machine, from nothing: installs what is missing, builds Spawnpoint, starts a Docker engine if
 # none runs, and ends with `spawnpoint demo`: a real container is deployed over HTTP, played over UDP, and stopped.
-# May be run again; the second time it takes seconds.        bash scripts/demo.sh [option of `spawnpoint demo`]...
+# May be run again; the second time it takes seconds.
 # SPDX-License-Identifier: Apache-2.0
 set -uo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -20,5 +20,5 @@ ensure_rust
 step "building Spawnpoint (about 4 minutes the first time on two cores)"
 cargo build --locked -q -p spawnpoint || die "the build failed"
 ensure_docker
-step "target/debug/spawnpoint demo $*"
-"${CARGO_TARGET_DIR:-target}/debug/spawnpoint" demo "$@"
+step "${CARGO_TARGET_DIR:-target}/debug/spawnpoint demo"
+"${CARGO_TARGET_DIR:-target}/debug/spawnpoint" demo

@@ -65,11 +65,15 @@ want_docker_packages() {
   want iptables command -v iptables
 }
 
-# want_test_packages: PostgreSQL, and OpenSSL for one test client (the crate `edgegap`, which nobody here wrote).
+# want_test_packages: PostgreSQL, what the README's walk and the crash tests type, and OpenSSL for one test client (the crate
+# `edgegap`, which nobody here wrote).
 want_test_packages() {
   [ -n "${SPAWNPOINT_TEST_POSTGRES:-}" ] || want postgresql postgres_programs
   want libssl-dev test -e /usr/include/openssl/ssl.h
   want pkg-config command -v pkg-config
+  want netcat-openbsd command -v nc
+  # The shell's own `kill` is not a program that a test can start.
+  want procps any_file '/bin/kill'
 }
 
 # ---- Rust -----------------------------------------------------------------------------------------------------------
@@ -102,6 +106,23 @@ docker_answers() {
   [ -S $docker_socket ] && curl -fsS -m 5 --unix-socket $docker_socket http://docker/_ping >/dev/null 2>&1
 }
 
+# forget_dead_docker: a daemon that was killed leaves its notes behind, and the next one believes them and does not start.
+forget_dead_docker() {
+  local note pid socket=/run/containerd/containerd.sock
+  for note in /var/run/docker.pid /var/run/docker/containerd/containerd.pid; do
+    pid=$(cat $note 2>/dev/null) || continue
+    case $(cat "/proc/$pid/comm" 2>/dev/null) in
+      dockerd | containerd) ;;
+      *) rm -f $note ;;
+    esac
+  done
+  if [ -S $socket ]; then
+    curl -s -m 2 --unix-socket $socket http://containerd/ >/dev/null 2>&1
+    # 7: nobody listens.
+    [ $? != 7 ] || rm -f $socket
+  fi
+}
+
 # start_dockerd [OPTION...]: starts the daemon in the background; succeeds once it answers, within a minute.
 start_dockerd() {
   setsid dockerd "$@" >>"$dockerd_log" 2>&1 </dev/null &
@@ -132,8 +153,7 @@ ensure_docker() {
   [ "$(id -u)" = 0 ] || die "no Docker engine answers at $docker_socket, and only root can start one"
   step "starting dockerd (log: $dockerd_log)"
   : >"$dockerd_log"
-  # A daemon that was killed leaves this behind, and the next one refuses to start beside it.
-  rm -f /var/run/docker.pid
+  forget_dead_docker
   start_dockerd && return 0
   step "dockerd did not start; trying the storage driver that works everywhere, vfs"
   start_dockerd --storage-driver vfs && return 0

@@ -211,8 +211,8 @@ impl Default for Retention {
 }
 
 /// The registry that clients push images to, as the wizard endpoint gives it out.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Registry {
     /// Its host, without a scheme.
     pub url: String,
@@ -379,6 +379,14 @@ impl Config {
                 "api.client_address_header",
                 "must be a header's name, as \"X-Forwarded-For\"",
             ));
+        }
+        if let Some(registry) = &self.registry {
+            let fields =
+                [("url", &registry.url), ("project", &registry.project), ("username", &registry.username)];
+            let empty = fields.into_iter().find(|(_, value)| value.is_empty()).map(|(name, _)| name);
+            if let Some(name) = empty.or(registry.token_file.as_os_str().is_empty().then_some("token_file")) {
+                return Err(Problem::at(format!("registry.{name}"), "is missing: a registry has all four"));
+            }
         }
         if self.callback.port == 0 {
             return Err(Problem::at("callback.port", "must be a port from 1 to 65535"));

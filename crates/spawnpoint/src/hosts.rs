@@ -11,7 +11,7 @@ use spawnpoint_driver_docker::{DockerDriver, DockerEngine, EngineConfig};
 use spawnpoint_engine::{Clock as _, HostSetup};
 use spawnpoint_model::site::Host;
 use spawnpoint_model::units::Resources;
-use spawnpoint_model::{CpuUnits, MemoryMib};
+use spawnpoint_model::{CpuUnits, HostId, MemoryMib};
 use spawnpoint_store::{Store, Tx};
 
 use crate::config::{Config, DriverPlan, Endpoint, HostPlan, Plan};
@@ -35,6 +35,22 @@ pub struct Hosts {
     pub local_engines: Vec<Arc<DockerEngine>>,
 }
 
+impl Hosts {
+    /// Takes network and firewall rules off this machine's engines if no workload is left, not even an ended one.
+    pub async fn tidy(&self) {
+        for setup in &self.setups {
+            if !setup.driver.list().await.is_ok_and(|left| left.is_empty()) {
+                return;
+            }
+        }
+        for engine in &self.local_engines {
+            if let Err(err) = engine.remove_network().await {
+                tracing::debug!(error = %err, "the network stays");
+            }
+        }
+    }
+}
+
 /// Connects to every host. A host that does not answer now is taken with what was measured of it before.
 ///
 /// # Errors
@@ -48,7 +64,7 @@ pub async fn connect(config: &Config, plan: &Plan, opened: &Opened) -> Result<Ho
                 let engine = match engines.get(endpoint) {
                     Some(engine) => engine.clone(),
                     None => {
-                        let engine = connect_docker(config, endpoint, opened)?;
+                        let engine = connect_docker(config, endpoint, &planned.id, opened)?;
                         engines.insert(endpoint.clone(), engine.clone());
                         engine
                     }
@@ -109,6 +125,7 @@ impl From<&Endpoint> for docker::Endpoint {
 fn connect_docker(
     config: &Config,
     endpoint: &Endpoint,
+    host: &HostId,
     opened: &Opened,
 ) -> Result<Arc<DockerEngine>, Failure> {
     let engine = EngineConfig {
@@ -116,7 +133,11 @@ fn connect_docker(
         installation: opened.store.installation().clone(),
         callback_port: Some(config.callback.port),
     };
-    DockerEngine::connect(engine).map_err(|err| Failure::new(format!("docker at {endpoint}: {err}")))
+    DockerEngine::connect(engine).map_err(|err| {
+        Failure::new(format!(
+            "host {host} (docker at {endpoint}): {err}; start its engine (scripts/demo.sh can)"
+        ))
+    })
 }
 
 /// A fake host. Its workloads lived in the last process, so those that rows know are taken as living on.
@@ -184,7 +205,7 @@ async fn measured(planned: &HostPlan, driver: &dyn Driver, store: &Store) -> Res
         return Ok(Resources { cpu: CpuUnits(cpu), memory: MemoryMib(memory) });
     }
     Err(Failure::new(format!(
-        "host {:?} ({}) cannot be measured: {reason}. Start its engine, or give the host a capacity in the configuration.",
+        "host {} ({}) cannot be measured: {reason}; start its engine (scripts/demo.sh can), or give the host a capacity in the configuration",
         planned.id, planned.driver
     )))
 }

@@ -1,6 +1,8 @@
 //! `audit`, `token` and `webhook`: they ask the server that runs on the data directory, or do the same on the store directly
 //! if none runs.
 
+use std::sync::Arc;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 use spawnpoint_api::dates::V2Date;
@@ -10,13 +12,12 @@ use spawnpoint_engine::{Clock as _, Engine};
 use spawnpoint_model::query::Page;
 use spawnpoint_model::token::{Actor, Scope, Token};
 use spawnpoint_model::{AppName, Timestamp, TokenId};
-use std::sync::Arc;
 
 use crate::cli::{TokenCommand, WebhookCommand};
-use crate::config::{Loaded, Variables};
+use crate::config::{Loaded, StoreUrl, Variables};
 use crate::console::{count, note, print, print_table};
 use crate::failure::Failure;
-use crate::hosts;
+use crate::hosts::{self, Hosts};
 use crate::http::Api;
 use crate::keys;
 use crate::opened::{Mode, Opened};
@@ -30,8 +31,8 @@ const PAGE: u32 = 50;
 enum Reach {
     /// By the server that runs on it.
     Server(Api),
-    /// By its store.
-    Store(Engine),
+    /// By its store; with the hosts, if everything is to be looked at.
+    Store(Engine, Option<Hosts>),
 }
 
 impl Reach {
@@ -39,26 +40,32 @@ impl Reach {
     async fn find(loaded: &Loaded, variables: &Variables, mode: Mode) -> Result<Self, Failure> {
         let dir = &loaded.config.data.dir;
         let Some(running) = Running::find(dir) else {
-            let opened = Opened::open(&loaded.config, mode).await?;
-            return Ok(Self::Store(engine(loaded, &opened, mode).await?));
+            return open(loaded, mode).await;
         };
         let token = match given_token(variables)? {
             Some(token) => token,
             None => keys::read_secret(&dir.join("admin-token"))
                 .map_err(|err| Failure::new(format!("{}: {err}", dir.join("admin-token").display())))?,
         };
-        Ok(Self::Server(Api::at(running.address, token)?))
+        let api = Api::at(running.address, token)?;
+        // The note may be a dead server's, and its number another process's by now.
+        if api.call(Method::GET, "/monitor", None).await.is_err() {
+            return open(loaded, mode).await;
+        }
+        Ok(Self::Server(api))
     }
 }
 
 /// The engine without its tasks. Only a look at everything needs the hosts.
-async fn engine(loaded: &Loaded, opened: &Opened, mode: Mode) -> Result<Engine, Failure> {
-    let setups = match mode {
-        Mode::Look => hosts::connect(&loaded.config, &loaded.plan, opened).await?.setups,
-        Mode::Write => Vec::new(),
+async fn open(loaded: &Loaded, mode: Mode) -> Result<Reach, Failure> {
+    let opened = Opened::open(&loaded.config, mode).await?;
+    let hosts = match mode {
+        Mode::Look => Some(hosts::connect(&loaded.config, &loaded.plan, &opened).await?),
+        Mode::Write => None,
     };
-    let parts = parts(&loaded.config, opened, Arc::new(NoPositions), loaded.config.api.listen, setups);
-    Ok(Engine::open_for_audit(parts).await?)
+    let setups = hosts.as_ref().map(|hosts| hosts.setups.clone()).unwrap_or_default();
+    let parts = parts(&loaded.config, &opened, Arc::new(NoPositions), loaded.config.api.listen, setups);
+    Ok(Reach::Store(Engine::open_for_audit(parts).await?, hosts))
 }
 
 /// Whoever may open the store may do everything.
@@ -73,8 +80,14 @@ fn operator() -> Actor {
 pub async fn audit(loaded: &Loaded, variables: &Variables) -> Result<bool, Failure> {
     let findings = match Reach::find(loaded, variables, Mode::Look).await? {
         Reach::Server(api) => api.ask(Method::GET, "/spawnpoint/v1/audit", None).await?["invariants"].take(),
-        Reach::Store(engine) => {
+        Reach::Store(engine, hosts) => {
             let findings = engine.audit().await?;
+            // Looking at an engine sets up what a server would need there.
+            if let Some(hosts) = hosts
+                && matches!(loaded.config.store_url(), StoreUrl::Sqlite(_))
+            {
+                hosts.tidy().await;
+            }
             let row = |f: &spawnpoint_engine::audit::Finding| json!({"id": f.id, "rule": f.rule, "violations": f.violations, "skipped": f.skipped});
             findings.iter().map(row).collect()
         }
@@ -131,7 +144,7 @@ pub async fn token(loaded: &Loaded, variables: &Variables, command: &TokenComman
                 Reach::Server(api) => {
                     api.ask(Method::GET, "/spawnpoint/v1/tokens", None).await?["tokens"].take()
                 }
-                Reach::Store(engine) => {
+                Reach::Store(engine, _) => {
                     engine.list_tokens(&operator()).await?.iter().map(token_json).collect()
                 }
             };
@@ -143,7 +156,7 @@ pub async fn token(loaded: &Loaded, variables: &Variables, command: &TokenComman
                     let path = format!("/spawnpoint/v1/tokens/{}", path_part(id)?);
                     api.ask(Method::DELETE, &path, None).await?;
                 }
-                Reach::Store(engine) => engine.revoke_token(&operator(), id).await?,
+                Reach::Store(engine, _) => engine.revoke_token(&operator(), id).await?,
             }
             print(&format!("token {id} is revoked"));
         }
@@ -163,7 +176,7 @@ async fn create(reach: &Reach, new: NewToken) -> Result<(String, String), Failur
             let made = api.ask(Method::POST, "/spawnpoint/v1/tokens", Some(&body)).await?;
             Ok((text(&made["id"]), text(&made["token"])))
         }
-        Reach::Store(engine) => {
+        Reach::Store(engine, _) => {
             let (token, secret) = engine.create_token(&operator(), new).await?;
             Ok((token.id.to_string(), secret.reveal().to_owned()))
         }
@@ -236,7 +249,7 @@ pub async fn webhook(
                     let path = format!("/spawnpoint/v1/webhooks/dead?page={page}&limit={PAGE}");
                     api.ask(Method::GET, &path, None).await?
                 }
-                Reach::Store(engine) => {
+                Reach::Store(engine, _) => {
                     let dead =
                         engine.dead_deliveries(&operator(), Page { number: *page, limit: PAGE }).await?;
                     let row = |d: &spawnpoint_engine::webhooks::DeadDelivery| {
@@ -256,7 +269,7 @@ pub async fn webhook(
                     let path = format!("/spawnpoint/v1/webhooks/dead/{}:replay", path_part(id)?);
                     api.ask(Method::POST, &path, None).await?;
                 }
-                Reach::Store(engine) => engine.replay_delivery(&operator(), id).await?,
+                Reach::Store(engine, _) => engine.replay_delivery(&operator(), id).await?,
             }
             print(&format!("webhook {id} will be sent again"));
         }

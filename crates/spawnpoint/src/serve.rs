@@ -20,6 +20,9 @@ pub async fn serve(loaded: &Loaded, variables: &Variables) -> Result<(), Failure
         _ = interrupt.recv() => return Ok(()),
     };
     announce(loaded, &server);
+    if !server.address.ip().is_loopback() {
+        tracing::warn!(address = %server.address, "the API is reachable from outside and speaks plain HTTP: put TLS in front of it");
+    }
     tokio::select! {
         _ = terminate.recv() => tracing::info!("SIGTERM: shutting down; matches go on"),
         _ = interrupt.recv() => tracing::info!("Ctrl-C: shutting down; matches go on"),

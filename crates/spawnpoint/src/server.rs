@@ -20,6 +20,7 @@ use spawnpoint_engine::webhooks::Network;
 use spawnpoint_engine::{Engine, Entropy, Options, Parts, Positions};
 use spawnpoint_model::Plaintext;
 use spawnpoint_store::Store;
+use spawnpoint_store::dialect::Dialect;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -33,9 +34,11 @@ use crate::opened::{Mode, Opened};
 use crate::running::Running;
 
 /// How long requests under way may take to end at a shutdown.
-const DRAIN: Duration = Duration::from_secs(4);
+const DRAIN: Duration = Duration::from_secs(3);
 /// How long steps of the engine may take after that.
-const LAST_STEPS: Duration = Duration::from_secs(4);
+const LAST_STEPS: Duration = Duration::from_secs(3);
+/// How long tidying up on an engine may take.
+const TIDYING: Duration = Duration::from_secs(2);
 /// How often the callback listener tries again to get its address.
 const BIND_AGAIN: Duration = Duration::from_secs(2);
 /// Characters of a token that is given by the environment, at least: it must not be guessable.
@@ -118,13 +121,20 @@ impl Server {
         }
     }
 
-    /// Ends it: no new requests, those under way are answered, steps under way are finished. Workloads go on.
+    /// Ends it: no new requests, those under way are answered, steps under way are finished. Workloads go on. Where none
+    /// is left, this machine's engine is left as it was found.
     pub async fn stop(self) {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
         self.engine.shut_down(LAST_STEPS).await;
         self.running.withdraw(&self.data_dir);
+        // Others may share a PostgreSQL, and with it the network on an engine.
+        if self.store.dialect() == Dialect::Sqlite
+            && tokio::time::timeout(TIDYING, self.hosts.tidy()).await.is_err()
+        {
+            tracing::debug!("the engine was too busy to be tidied up");
+        }
         drop(self.engine);
         self.store.close().await;
     }

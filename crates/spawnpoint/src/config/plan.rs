@@ -1,6 +1,6 @@
 //! Sites and hosts of the configuration in the model's terms, after everything that can be checked without asking a host.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
@@ -191,18 +191,6 @@ impl Config {
 }
 
 impl Plan {
-    /// The engines with the hosts that share them. Fake hosts share nothing.
-    #[must_use]
-    pub fn engines(&self) -> BTreeMap<&Endpoint, Vec<&HostPlan>> {
-        let mut engines: BTreeMap<&Endpoint, Vec<&HostPlan>> = BTreeMap::new();
-        for host in &self.hosts {
-            if let DriverPlan::Docker(endpoint) = &host.driver {
-                engines.entry(endpoint).or_default().push(host);
-            }
-        }
-        engines
-    }
-
     /// Checks the last host against the kernel and against those before it with which it shares an engine.
     fn check_newest_host(&self, key: &str, kernel: &KernelPorts) -> Result<(), Problem> {
         let Some((newest, before)) = self.hosts.split_last() else { return Ok(()) };

@@ -221,6 +221,20 @@ fn the_environment_wins_over_the_file_and_flags_win_over_both() {
 }
 
 #[test]
+fn a_registry_may_come_from_the_environment_and_is_whole_or_not_there() {
+    let whole = [
+        ("SPAWNPOINT_REGISTRY__PROJECT", "games"),
+        ("SPAWNPOINT_REGISTRY__TOKEN_FILE", "/run/token"),
+        ("SPAWNPOINT_REGISTRY__URL", "registry.example.com"),
+        ("SPAWNPOINT_REGISTRY__USERNAME", "robot"),
+    ];
+    assert_eq!(load_text_with("", &whole).unwrap().config.registry.unwrap().username, "robot");
+    let err = load_text_with("", &whole[..3]).unwrap_err().to_string();
+    assert!(err.contains("registry.username: is missing"), "{err}");
+    assert!(mistake("[registry]\nurl = \"x\"\n").contains("line 1: registry.project"));
+}
+
+#[test]
 fn a_mistake_in_the_environment_names_the_variable() {
     for (name, value, wanted) in [
         ("SPAWNPOINT_API__PORT", "1", "`port`"),

@@ -156,7 +156,8 @@ impl LogLevel {
     /// The filter.
     #[must_use]
     pub fn filter(&self) -> EnvFilter {
-        EnvFilter::new(&self.0)
+        // The Docker client writes the bodies of its requests into the log, secrets included, from debug on.
+        EnvFilter::new(format!("{},bollard=warn", self.0))
     }
 
     /// Only what goes wrong.

@@ -26,16 +26,15 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 /// Room -> the foreign crates that it alone may use, since they are what the room is for.
 const OWNERS: &[(&str, &[&str])] = &[
-    ("rusqlite", &["store"]),
-    ("tokio-postgres", &["store"]),
+    ("rusqlite", &["store", "benches"]),
+    ("tokio-postgres", &["store", "benches"]),
     ("deadpool-postgres", &["store"]),
     ("chacha20poly1305", &["store"]),
-    ("bollard", &["driver-docker"]),
+    ("bollard", &["driver-docker", "benches"]),
     ("governor", &["api"]),
     ("axum", &["api", "spawnpoint", "benches"]),
     ("maxminddb", &["spawnpoint"]),
     ("clap", &["spawnpoint"]),
-    ("jiff", &["api", "spawnpoint"]),
     ("edgegap", &["compat"]),
 ];
 

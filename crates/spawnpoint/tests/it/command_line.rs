@@ -1,22 +1,6 @@
 //! The command line as a user sees it: exit codes and what is printed.
 
-use std::path::Path;
-use std::process::{Command, Output};
-
-/// Runs the binary with an environment of its own.
-fn spawnpoint(arguments: &[&str], dir: &Path) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_spawnpoint"))
-        .args(arguments)
-        .current_dir(dir)
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-        .output()
-        .unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
+use crate::process::{run, text};
 
 #[test]
 fn a_bad_configuration_names_file_line_and_key_and_exits_2() {
@@ -24,7 +8,7 @@ fn a_bad_configuration_names_file_line_and_key_and_exits_2() {
     std::fs::write(dir.path().join("bad.toml"), "[api]\nlisten = \"127.0.0.1:0\"\nprot = 1\n").unwrap();
     for command in [&["config", "check"][..], &["serve"], &["audit"], &["migrate"], &["token", "list"]] {
         let arguments = [command, &["--config", "bad.toml"]].concat();
-        let output = spawnpoint(&arguments, dir.path());
+        let output = run(&arguments, dir.path());
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", text(&output.stderr));
         let message = text(&output.stderr);
         for part in ["bad.toml", "line 3", "`prot`", "`listen`"] {
@@ -41,10 +25,10 @@ fn a_bad_configuration_names_file_line_and_key_and_exits_2() {
 #[test]
 fn the_printed_defaults_are_a_configuration_that_checks() {
     let dir = tempfile::tempdir().unwrap();
-    let printed = spawnpoint(&["config", "print-default"], dir.path());
+    let printed = run(&["config", "print-default"], dir.path());
     assert_eq!(printed.status.code(), Some(0));
     std::fs::write(dir.path().join("default.toml"), &printed.stdout).unwrap();
-    let checked = spawnpoint(&["config", "check", "--config", "default.toml"], dir.path());
+    let checked = run(&["config", "check", "--config", "default.toml"], dir.path());
     assert_eq!(checked.status.code(), Some(0), "{}", text(&checked.stderr));
     assert!(text(&checked.stdout).contains("1 site, 1 host"), "{}", text(&checked.stdout));
 }
@@ -60,7 +44,7 @@ fn wrong_usage_exits_2_and_help_and_version_exit_0() {
         (&["version"], 0),
         (&["--version"], 0),
     ] {
-        let output = spawnpoint(arguments, dir.path());
+        let output = run(arguments, dir.path());
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", text(&output.stderr));
     }
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
