@@ -2,24 +2,57 @@
 //! spread and the ratio. Only ratios within one run mean anything on a shared machine.
 //!
 //! Entry point: `cargo run --release -p spawnpoint-benches -- <name> [rounds]`. One benchmark = one module with a
-//! `run(rounds)` that returns the lines of its report.
+//! `run(rounds)` that returns the lines of its report. All but `placement` talk to the real binary, as a process of its
+//! own, over HTTP: `cargo build --release -p spawnpoint` first.
 
+mod accept;
+mod burst;
+mod docker;
+mod growth;
+mod hello;
+mod http;
+mod load;
+mod memory;
 mod paired;
 mod placement;
+mod raw;
+mod server;
+mod status;
 
 use std::process::ExitCode;
 
-/// A benchmark: its name, what it compares, its function from rounds to the report, its default rounds.
-type Benchmark = (&'static str, &'static str, fn(usize) -> Vec<String>, usize);
+/// Why a benchmark could not be run.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-const BENCHMARKS: [Benchmark; 1] =
-    [("placement", "choosing a host, against a naive haversine scan", placement::run, 51)];
+/// The lines of a report.
+pub type Report = Result<Vec<String>, Failure>;
+
+/// A benchmark: its name, what it compares, its function from rounds to the report, its default rounds.
+type Benchmark = (&'static str, &'static str, fn(usize) -> Report, usize);
+
+const BENCHMARKS: [Benchmark; 7] = [
+    ("placement", "choosing a host, against a naive haversine scan", |rounds| Ok(placement::run(rounds)), 51),
+    ("docker", "deploy request to first UDP answer, against the bare Engine API", docker::run, 25),
+    (
+        "accept",
+        "accepted deployments a second, against raw inserts into the same kind of database",
+        accept::run,
+        5,
+    ),
+    ("status", "GET status a second, against an axum that says hello", status::run, 7),
+    ("growth", "time per call as live deployments grow from 100 to 10 000", growth::run, 201),
+    ("memory", "resident memory of 100 000 live deployments, against their serialized bytes", memory::run, 1),
+    ("burst", "400 deploys in a second, then kill -9; 10 000 live, then kill -9", burst::run, 3),
+];
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for people at a terminal")]
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let wanted = arguments.next().unwrap_or_default();
     let rounds = arguments.next().map(|text| text.parse::<usize>());
+    if wanted == hello::COMMAND {
+        return if hello::serve().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     let found = BENCHMARKS.iter().find(|(name, ..)| *name == wanted);
     let (Some((name, about, run, default)), None | Some(Ok(1..))) = (found, &rounds) else {
         eprintln!("usage: spawnpoint-benches <name> [rounds]");
@@ -29,8 +62,22 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     println!("{name}: {about}");
-    for line in run(rounds.and_then(Result::ok).unwrap_or(*default)) {
-        println!("{line}");
+    println!("  machine at the start: {}", server::machine());
+    let report = run(rounds.and_then(Result::ok).unwrap_or(*default));
+    match report {
+        Ok(lines) => {
+            lines.iter().for_each(|line| println!("{line}"));
+            println!("  machine at the end: {}", server::machine());
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            eprintln!("{name} could not be measured: {failure}");
+            ExitCode::FAILURE
+        }
     }
-    ExitCode::SUCCESS
+}
+
+/// Runs a benchmark's requests: all of them on this one thread, so that they leave the other cores to the server.
+fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }

@@ -1,6 +1,6 @@
 //! Measuring two things in turn, A B A B, so that whatever else the machine does falls on both.
 //!
-//! Entry point: [`alternate`]; [`Samples`] for what is measured another way.
+//! Entry point: [`alternate`]; [`Samples`] and [`Rates`] for what is measured another way.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -22,12 +22,35 @@ impl Samples {
         result
     }
 
+    /// Adds a time.
+    pub fn add(&mut self, time: Duration) {
+        self.0.push(time);
+    }
+
+    /// Adds all of `other`.
+    pub fn append(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    /// How many.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// The middle one.
     #[must_use]
     pub fn median(&self) -> Duration {
+        self.percentile(0.5)
+    }
+
+    /// The one that a `share` of all is below: 0.99 for the 99th percentile.
+    #[must_use]
+    pub fn percentile(&self, share: f64) -> Duration {
         let mut sorted = self.0.clone();
         sorted.sort_unstable();
-        sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+        let index = (sorted.len() as f64 * share) as usize;
+        sorted.get(index.min(sorted.len().saturating_sub(1))).copied().unwrap_or_default()
     }
 
     /// How many times as long as `other` this takes, by the medians.
@@ -39,16 +62,52 @@ impl Samples {
 
 impl fmt::Display for Samples {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let least = self.0.iter().min().copied().unwrap_or_default();
-        let most = self.0.iter().max().copied().unwrap_or_default();
-        write!(f, "{} ({} to {})", text(self.median()), text(least), text(most))
+        write!(
+            f,
+            "{} ({} to {})",
+            text(self.median()),
+            text(self.percentile(0.0)),
+            text(self.percentile(1.0))
+        )
     }
 }
 
 /// A duration with a unit that suits it.
-fn text(time: Duration) -> String {
+#[must_use]
+pub fn text(time: Duration) -> String {
     let micros = time.as_secs_f64() * 1e6;
     if micros < 1000.0 { format!("{micros:.1} µs") } else { format!("{:.2} ms", micros / 1000.0) }
+}
+
+/// How many of something a second, round for round.
+#[derive(Clone, Debug, Default)]
+pub struct Rates(Vec<f64>);
+
+impl Rates {
+    /// Adds a round.
+    pub fn add(&mut self, rate: f64) {
+        self.0.push(rate);
+    }
+
+    /// The middle one.
+    #[must_use]
+    pub fn median(&self) -> f64 {
+        self.sorted().get(self.0.len() / 2).copied().unwrap_or_default()
+    }
+
+    fn sorted(&self) -> Vec<f64> {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted
+    }
+}
+
+impl fmt::Display for Rates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sorted = self.sorted();
+        let (least, most) = (sorted.first().unwrap_or(&0.0), sorted.last().unwrap_or(&0.0));
+        write!(f, "{:.0}/s ({least:.0} to {most:.0})", self.median())
+    }
 }
 
 /// Runs `a` and `b` in turn for `rounds` rounds after some warm-ups, each told the round, and gives the times of both.
