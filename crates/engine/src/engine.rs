@@ -166,6 +166,7 @@ impl Engine {
 
     async fn load(&self) -> Result<(), Error> {
         let inner = &self.inner;
+        inner.tokens.load().await?;
         inner.fleet.load(&inner.store.host_usage().await?, &inner.store.port_leases(None).await?);
         if inner.rows.is_exact() {
             for row in inner.store.live_deployments().await? {

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use spawnpoint_model::names::AppName;
 use spawnpoint_model::secret::Plaintext;
 use spawnpoint_model::token::{Actor, Scope, Token};
-use spawnpoint_model::{Invalid, TokenId};
+use spawnpoint_model::{Invalid, Timestamp, TokenId};
 use spawnpoint_store::dialect::Dialect;
 use spawnpoint_store::{Conflict, Store, StoreError, Tx};
 
@@ -30,7 +30,8 @@ pub struct NewToken {
 
 type Hash = [u8; 32];
 
-/// Tokens by the hash of their secret; from memory where this process is the only one that writes.
+/// Tokens by the hash of their secret. Where this process is the only one that writes, memory holds all of them, so that
+/// guessing costs no look into the database.
 pub(crate) struct Tokens {
     store: Store,
     known: Option<RwLock<HashMap<Hash, Token>>>,
@@ -42,20 +43,34 @@ impl Tokens {
         Self { store, known: exclusive.then(RwLock::default) }
     }
 
-    async fn find(&self, hash: &Hash) -> Result<Option<Token>, StoreError> {
-        if let Some(token) = self.known.as_ref().and_then(|known| known.read().get(hash).cloned()) {
-            return Ok(Some(token));
-        }
-        let Some(token) = self.store.find_token_by_hash(hash).await? else { return Ok(None) };
+    /// Fills memory, before the first request.
+    pub(crate) async fn load(&self) -> Result<(), StoreError> {
         if let Some(known) = &self.known {
-            known.write().insert(*hash, token.clone());
+            let all = self.store.token_hashes().await?;
+            known.write().extend(all);
         }
-        Ok(Some(token))
+        Ok(())
     }
 
-    fn forget(&self) {
+    async fn find(&self, hash: &Hash) -> Result<Option<Token>, StoreError> {
+        match &self.known {
+            Some(known) => Ok(known.read().get(hash).cloned()),
+            None => self.store.find_token_by_hash(hash).await,
+        }
+    }
+
+    fn put(&self, hash: Hash, token: Token) {
         if let Some(known) = &self.known {
-            known.write().clear();
+            known.write().insert(hash, token);
+        }
+    }
+
+    fn revoked(&self, id: &TokenId, now: Timestamp) {
+        if let Some(known) = &self.known {
+            let mut known = known.write();
+            for token in known.values_mut().filter(|token| token.id == *id) {
+                token.revoked_at.get_or_insert(now);
+            }
         }
     }
 }
@@ -125,8 +140,10 @@ impl Engine {
         let token =
             Token { id: TokenId::from(id), name, scope, apps, created_at: now, expires_at, revoked_at: None };
         let mut tx = Tx::new();
-        tx.insert_token(&token, &hash(secret.reveal()));
+        let hash = hash(secret.reveal());
+        tx.insert_token(&token, &hash);
         self.inner.store.commit(tx).await?;
+        self.inner.tokens.put(hash, token.clone());
         Ok(token)
     }
 
@@ -145,15 +162,18 @@ impl Engine {
     /// `NotFound`; `Forbidden` without `admin`.
     pub async fn revoke_token(&self, actor: &Actor, id: &str) -> Result<(), Error> {
         self.need_unbound(actor)?;
+        let (id, now) = (TokenId::from(id), self.now());
         let mut tx = Tx::new();
-        tx.revoke_token(&TokenId::from(id), self.now());
-        let result = self.inner.store.commit(tx).await;
-        self.inner.tokens.forget();
-        match result {
+        tx.revoke_token(&id, now);
+        match self.inner.store.commit(tx).await {
+            Ok(()) => {
+                self.inner.tokens.revoked(&id, now);
+                Ok(())
+            }
             Err(StoreError::Conflict(Conflict::Missing { .. })) => {
                 Err(Error::NotFound(format!("there is no token {id} that could be revoked")))
             }
-            other => Ok(other?),
+            Err(other) => Err(other.into()),
         }
     }
 

@@ -257,10 +257,18 @@ impl Engine {
                 (Some(value), true) => {
                     EnvValue::Hidden(self.inner.vault.seal(value, environment::SEAL_PURPOSE)?)
                 }
-                (None, _) => match before.iter().find(|variable| variable.key == *key) {
-                    Some(variable) => variable.value.clone(),
-                    None => return Err(Invalid::new(format!("envs[{i}].value"), "is needed").into()),
-                },
+                (None, hidden) => {
+                    let kept = before.iter().find(|variable| variable.key == *key);
+                    let kept = kept.ok_or_else(|| Invalid::new(format!("envs[{i}].value"), "is needed"))?;
+                    match &kept.value {
+                        // It was shown until now, and is not to be from now on.
+                        EnvValue::Plain(text) if *hidden => {
+                            let value = Plaintext::new(text.clone());
+                            EnvValue::Hidden(self.inner.vault.seal(&value, environment::SEAL_PURPOSE)?)
+                        }
+                        value => value.clone(),
+                    }
+                }
             };
             stored.push(EnvVar { key: key.clone(), value });
         }

@@ -46,6 +46,8 @@ const PAUSES: [Duration; 7] = [
     Duration::from_secs(3600),
     Duration::from_secs(6 * 3600),
 ];
+/// How long a delivery that is under way may take when the engine stops.
+const STOP_PATIENCE: Duration = Duration::from_secs(2);
 const JITTER: f64 = 0.2;
 /// A receiver's `Retry-After` is honoured up to this.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
@@ -95,6 +97,8 @@ struct Target {
 #[derive(Default)]
 struct Traffic {
     in_flight: HashSet<String>,
+    /// What has ended since the due rows were last read: a row that was read before its outcome was stored looks due still.
+    ended: HashSet<String>,
     targets: HashMap<String, Target>,
 }
 
@@ -241,6 +245,7 @@ impl Engine {
     /// Begins to send everything that is due and not in flight.
     async fn send_due(&self, owner: &str) -> Result<(), StoreError> {
         let now = self.now();
+        self.inner.sender.traffic.lock().ended.clear();
         let due = self.inner.store.claim_deliveries(owner, now, now.plus(LEASE), BATCH).await?;
         let mut postponed = Tx::new();
         for delivery in due {
@@ -270,7 +275,8 @@ impl Engine {
 
     fn admit(&self, id: &str, target: &str, now: Timestamp) -> Admission {
         let mut traffic = self.inner.sender.traffic.lock();
-        if traffic.in_flight.contains(id) || traffic.in_flight.len() >= IN_FLIGHT_MAX {
+        let is_known = traffic.in_flight.contains(id) || traffic.ended.contains(id);
+        if is_known || traffic.in_flight.len() >= IN_FLIGHT_MAX {
             return Admission::NotYet;
         }
         let state = traffic.targets.entry(target.to_owned()).or_default();
@@ -293,7 +299,7 @@ impl Engine {
         let outcome = tokio::select! {
             outcome = sending => Some(outcome),
             // Not known whether it arrived: it is sent again, with the same id, by whoever comes next.
-            () = self.inner.stop.cancelled() => None,
+            () = self.end_of_sending() => None,
         };
         if let Some(outcome) = outcome {
             self.note_target(&target, matches!(outcome, Outcome::Silent(_)));
@@ -303,6 +309,7 @@ impl Engine {
         }
         let mut traffic = self.inner.sender.traffic.lock();
         traffic.in_flight.remove(&delivery.id);
+        traffic.ended.insert(delivery.id);
         if let Some(state) = traffic.targets.get_mut(&target) {
             state.in_flight = state.in_flight.saturating_sub(1);
             if state.in_flight == 0 && state.silences == 0 {
@@ -311,6 +318,12 @@ impl Engine {
         }
         drop(traffic);
         self.inner.sender.bell.notify_one();
+    }
+
+    /// Deliveries that are under way when the engine stops may still end.
+    async fn end_of_sending(&self) {
+        self.inner.stop.cancelled().await;
+        tokio::time::sleep(STOP_PATIENCE).await;
     }
 
     fn note_target(&self, target: &str, silent: bool) {

@@ -87,6 +87,20 @@ impl Store {
     pub async fn list_tokens(&self) -> Result<Vec<TokenRecord>, StoreError> {
         self.all(Query::new(select!("order by created_at, id"), args![]), record).await
     }
+
+    /// Every token with the SHA-256 of its secret: what memory is filled from.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn token_hashes(&self) -> Result<Vec<([u8; 32], Token)>, StoreError> {
+        let columns = select!("order by id").replacen(" from ", ", secret_hash from ", 1);
+        let decode = |row: &Row| {
+            let hash = row.blob(8)?.try_into();
+            let hash = hash.map_err(|_| StoreError::Corrupt("a token's hash has not 32 bytes".into()))?;
+            Ok((hash, record(row)?.token))
+        };
+        self.all(Query::new(columns, args![]), decode).await
+    }
 }
 
 fn record(row: &Row) -> Result<TokenRecord, StoreError> {

@@ -123,6 +123,20 @@ async fn a_version_that_was_read_can_be_written_back_unchanged() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_variable_that_becomes_hidden_keeps_its_value_and_is_shown_no_more() {
+    let world = World::new().await;
+    world.create_app("arena").await;
+    world.post("/v1/app/arena/version", &full_version()).await.expect(200);
+    let change = json!({"envs": [{"key": "MODE", "value": null, "is_hidden": true}]});
+    let changed = world.patch("/v1/app/arena/version/v1", &change).await.expect(200);
+    assert_eq!(
+        changed["version"]["envs"],
+        json!([{"key": "MODE", "value": null, "is_hidden": true, "is_secret": true}])
+    );
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_touches_only_what_it_names_and_post_after_patch_is_a_conflict() {
     let world = World::with_arena().await;
     let before = world.get("/v1/app/arena/version/v1").await.expect(200);

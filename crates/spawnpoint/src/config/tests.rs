@@ -119,6 +119,7 @@ fn a_mistake_names_the_line_the_key_and_what_is_allowed() {
         ("[limits]\ndeploy_per_second = -1\n", &["line 2", "deploy_per_second", "u32"]),
         ("[store]\nurl = \"mysql://x\"\n", &["line 2", "sqlite:PATH", "postgres://"]),
         ("[log]\nlevel = \"loud\"\n", &["line 2", "\"loud\"", "debug"]),
+        ("[log]\nlevel = \"info,bollard::docker=debug\"\n", &["line 2", "bollard", "secrets"]),
         ("[log]\nformat = \"xml\"\n", &["line 2", "`xml`", "`json`"]),
         ("[webhooks]\nallow_networks = [\"10.0.0.0/33\"]\n", &["line 2", "10.0.0.0/33", "10.0.0.0/8"]),
         ("\n[domain]\nsuffix = \"a..b\"\n", &["line 3", "domain.suffix", "play.example.com"]),

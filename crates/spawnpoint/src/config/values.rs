@@ -181,6 +181,11 @@ impl TryFrom<String> for LogLevel {
             let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
             levels.contains(&level.trim().to_lowercase().as_str())
         };
+        if text.split(',').any(|part| part.trim().starts_with("bollard")) {
+            return Err(format!(
+                "{text:?} must not name bollard: that client of Docker would write secrets into the log"
+            ));
+        }
         if text.split(',').all(known) && EnvFilter::try_new(&text).is_ok() {
             return Ok(Self(text));
         }

@@ -111,6 +111,8 @@ on_both! {
         world.commit(|tx| { tx.insert_token(&token, &[1; 32]); tx.insert_token(&open, &[2; 32]); }).await.unwrap();
         assert_eq!(world.store.find_token_by_hash(&[1; 32]).await, Ok(Some(token.clone())));
         assert_eq!(world.store.find_token_by_hash(&[3; 32]).await, Ok(None));
+        let all = world.store.token_hashes().await.unwrap();
+        assert_eq!(all, [([1; 32], token.clone()), ([2; 32], open.clone())]);
         let double = Token { id: "tk_3".into(), ..open.clone() };
         assert_eq!(world.commit(|tx| tx.insert_token(&double, &[2; 32])).await, exists("token", "tk_3"));
         let one: TokenId = "tk_1".into();
