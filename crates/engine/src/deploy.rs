@@ -256,7 +256,7 @@ impl Engine {
                 let placed = place_on(row, choice.runtime.id().clone(), choice.ports.clone(), now);
                 (Arc::new(placed), Ok(choice))
             }
-            Err(refusal) => (Arc::new(refused_row(row, now)), Err(refusal)),
+            Err(refusal) => (Arc::new(refused_row(row, &refusal, now)), Err(refusal)),
         };
         tx.insert_deployment(&stored, due_at(&stored, &inner.options.rules));
         match &choice {
@@ -325,7 +325,7 @@ impl Engine {
             Ok(choice) => choice,
             Err(refusal) => {
                 let event = Some(("refused", json!({ "reasons": refusal.reasons })));
-                let decision = refuse(row, no_capacity(), now);
+                let decision = refuse(row, no_capacity(&refusal), now);
                 let change = Change { webhooks: decision.webhooks, event, release: false };
                 return match decision.next {
                     Some(next) => self.save(row, next, change).await.map(drop),
@@ -396,10 +396,10 @@ fn hold(tx: &mut Tx, row: &Deployment, choice: &Choice) {
     tx.lease_ports(&host.id, row.id, &ports);
 }
 
-fn no_capacity() -> Failure {
-    Failure::new(FailureKind::NoCapacity, "no host can take this deployment now")
+fn no_capacity(refusal: &NoHost) -> Failure {
+    Failure::new(FailureKind::NoCapacity, refusal.summary.as_str())
 }
 
-fn refused_row(row: &Deployment, now: Timestamp) -> Deployment {
-    refuse(row, no_capacity(), now).next.unwrap_or_else(|| row.clone())
+fn refused_row(row: &Deployment, refusal: &NoHost, now: Timestamp) -> Deployment {
+    refuse(row, no_capacity(refusal), now).next.unwrap_or_else(|| row.clone())
 }

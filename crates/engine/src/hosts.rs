@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use spawnpoint_driver::{Driver, Security};
-use spawnpoint_model::place::{Ask, HostState, HostView, Hosts, Room, explain, place};
+use spawnpoint_model::place::{Ask, HostState, HostView, Hosts, Room, explain, place, summary};
 use spawnpoint_model::port::{PortBinding, PortSpec};
 use spawnpoint_model::site::Host;
 use spawnpoint_model::units::Resources;
@@ -67,7 +67,10 @@ pub(crate) struct Choice {
 
 /// Why no host could be chosen.
 pub(crate) struct NoHost {
+    /// For whoever runs the hosts: one sentence each.
     pub(crate) reasons: Vec<String>,
+    /// For whoever asked: one sentence that names none.
+    pub(crate) summary: String,
 }
 
 /// What is free where.
@@ -158,10 +161,14 @@ impl Fleet {
         let table = &mut *guard;
         let chosen = place(ask, &table.hosts);
         let reasons = reasons(ask, &table.hosts);
-        let Some(chosen) = chosen else { return Err(NoHost { reasons }) };
+        let Some(chosen) = chosen else {
+            let summary = summary(&explain(ask, &table.hosts));
+            return Err(NoHost { reasons, summary });
+        };
         let runtime = self.runtimes[chosen.number].clone();
         let Some(numbers) = table.pools[chosen.number].take(ports.len(), entropy) else {
-            return Err(NoHost { reasons });
+            let summary = "no host has enough free ports for this deployment now".to_owned();
+            return Err(NoHost { reasons, summary });
         };
         table.hosts.update(chosen.number, |state| shrink(&mut state.free, ask.room));
         let bind = |(spec, external): (&PortSpec, u16)| PortBinding {

@@ -43,7 +43,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-pub use explain::{Considered, Refusal, Verdict, explain};
+pub use explain::{Considered, Refusal, Verdict, explain, summary};
 pub use hosts::{HostState, HostView, Hosts, Room};
 pub use score::{Score, estimated_rtt_ms};
 

@@ -9,7 +9,7 @@ use crate::world::{World, deployment};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deployment_is_shown_in_every_state_as_specified() {
     let world = World::with_arena().await;
-    world.create_version("arena", "slow", "fake/game", "listen-delay-400ms.term-delay-300ms").await;
+    world.create_version("arena", "slow", "fake/game", "listen-delay-2s.term-delay-2s").await;
 
     let answer = world.post("/v2/deployments", &deployment("slow")).await;
     let body = answer.expect(202);

@@ -99,6 +99,51 @@ pub fn explain<'a>(ask: &Ask<'a>, hosts: &'a Hosts) -> Vec<Considered<'a>> {
     ranked.chain(refused).collect()
 }
 
+/// Why no host could be taken, in one sentence that names no host: how many fell out for which reason, in the order in
+/// which the reasons are looked at.
+#[must_use]
+pub fn summary(considered: &[Considered<'_>]) -> String {
+    let mut counts = [0_usize; Refusal::KINDS.len()];
+    for one in considered {
+        if let Verdict::Refused(refusal) = one.verdict {
+            counts[refusal.kind()] += 1;
+        }
+    }
+    let told: Vec<_> = (counts.iter().zip(Refusal::KINDS).filter(|(count, _)| **count > 0))
+        .map(|(count, kind)| format!("{count} {kind}"))
+        .collect();
+    match considered.len() {
+        0 => "no host can take this deployment now: there is none".to_owned(),
+        all if told.is_empty() => format!("no host can take this deployment now ({all} were looked at)"),
+        all => format!("no host can take this deployment now; of {all}: {}", told.join(", ")),
+    }
+}
+
+impl Refusal<'_> {
+    /// What [`summary`] says of each kind.
+    const KINDS: [&'static str; 7] = [
+        "of private fleets that were not asked for",
+        "cordoned",
+        "not answering",
+        "on which it has failed already",
+        "outside of the filters",
+        "without the image",
+        "without enough free CPU, memory or ports",
+    ];
+
+    const fn kind(&self) -> usize {
+        match self {
+            Self::Private { .. } => 0,
+            Self::Cordoned => 1,
+            Self::Unhealthy => 2,
+            Self::Avoided => 3,
+            Self::Filtered(_) => 4,
+            Self::NotCached { .. } => 5,
+            Self::Full { .. } => 6,
+        }
+    }
+}
+
 impl fmt::Display for Considered<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}): {}", self.host.id, self.host.site.id, self.verdict)

@@ -325,3 +325,21 @@ fn a_considered_host_names_itself_its_site_and_its_reason() {
     assert_eq!(lines[1], format!("paris (Paris): ranked 2, score 102.6 {expected}"));
     assert!(lines[2].starts_with("tokyo (Tokyo): ranked 3, score"), "{}", lines[2]);
 }
+
+#[test]
+fn a_refusal_is_summed_up_without_naming_a_host() {
+    let mut views = three_cities();
+    change(&mut views[0], |host| host.cordoned = true);
+    let only_france = [filter(LocationField::Country, FilterType::Any, &["France"])];
+    let players = [PARIS];
+    let summed = |ask: &Ask<'_>, views: &[HostView]| {
+        let hosts = Hosts::new(views.to_vec());
+        assert!(place(ask, &hosts).is_none());
+        summary(&explain(ask, &hosts))
+    };
+    let filtered = Ask { filters: &only_france, ..ask(&players) };
+    let sentence = summed(&filtered, &views);
+    assert!(sentence.ends_with("of 3: 1 cordoned, 2 outside of the filters"), "{sentence}");
+    assert!(!views.iter().any(|view| sentence.contains(view.host.id.as_str())), "{sentence}");
+    assert!(summed(&filtered, &[]).ends_with("there is none"));
+}
