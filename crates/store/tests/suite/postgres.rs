@@ -4,11 +4,12 @@ use spawnpoint_store::{Store, Tx};
 
 use crate::world::*;
 
-/// Ends all connections of the world's store, as a restart of the server would.
+/// Ends all connections of the world's store, as a restart of the server would, and waits until they have ended.
 async fn cut(world: &World) {
     let (url, schema) = world.schema.as_ref().unwrap();
-    let sql =
-        format!("select pg_terminate_backend(pid) from pg_stat_activity where application_name = '{schema}'");
+    let sql = format!(
+        "select pg_terminate_backend(pid, 10000) from pg_stat_activity where application_name = '{schema}'"
+    );
     execute(url, &sql).await;
 }
 
