@@ -4,13 +4,16 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 use spawnpoint_model::{Invalid, Timestamp};
+use utoipa::ToSchema;
 
 /// `2026-04-11 08:30:12.004211`: UTC, a blank, always six digits.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ToSchema)]
+#[schema(value_type = String, format = "v1-time")]
 pub struct V1Date(pub Timestamp);
 
 /// `2026-04-11T08:30:12.004211Z`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ToSchema)]
+#[schema(value_type = String, format = DateTime, example = "2026-04-11T08:30:12.004211Z")]
 pub struct V2Date(pub Timestamp);
 
 const LENGTH: usize = 27;

@@ -10,7 +10,8 @@
 //!
 //! The way of a request: [`mod@frame`] (panics, log line, headers) -> [`auth::Caller`] (token, scope, rate) ->
 //! [`json::JsonBody`] (size, content type, JSON) -> a reader in `wire` that collects every bad field -> the engine ->
-//! a writer in `wire`. Errors become status codes in [`error`] alone.
+//! a writer in `wire`. Errors become status codes in [`error`] alone. All of it is described in [`openapi`], from the
+//! handlers themselves.
 
 pub mod admin;
 pub mod auth;
@@ -23,6 +24,7 @@ pub mod idempotency;
 pub mod json;
 pub mod limits;
 pub mod list_query;
+pub mod openapi;
 pub mod pagination;
 pub mod path;
 pub mod rate;

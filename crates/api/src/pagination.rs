@@ -4,22 +4,31 @@ use serde::Serialize;
 use spawnpoint_model::limits::PAGE_LIMIT_MAX;
 use spawnpoint_model::query::{Page, Paged};
 use spawnpoint_model::{Invalid, Invalids};
+use utoipa::ToSchema;
 
 use crate::error::ApiError;
 
 /// The `pagination` object of a list.
-#[derive(Serialize, Debug, PartialEq, Eq)]
+#[derive(Serialize, Debug, PartialEq, Eq, ToSchema)]
 pub struct Pagination {
+    /// This page, from 1.
+    #[schema(example = 1)]
     number: u32,
+    #[schema(required, example = 2)]
     next_page_number: Option<u32>,
+    #[schema(required, example = json!(null))]
     previous_page_number: Option<u32>,
     paginator: Paginator,
+    #[schema(example = true)]
     has_next: bool,
+    #[schema(example = false)]
     has_previous: bool,
 }
 
-#[derive(Serialize, Debug, PartialEq, Eq)]
+#[derive(Serialize, Debug, PartialEq, Eq, ToSchema)]
 struct Paginator {
+    /// All pages; at least one.
+    #[schema(example = 2)]
     num_pages: u32,
 }
 

@@ -1,48 +1,32 @@
-//! Every route on one screen.
+//! Every route on one screen. A route comes with its description: `routes!` takes handlers that carry `#[utoipa::path]`.
 
 use axum::Router;
 use axum::handler::Handler;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, delete, get, post};
+use axum::routing::MethodRouter;
+use utoipa::openapi::path::Paths;
+use utoipa::openapi::{RefOr, Schema};
+use utoipa_axum::routes;
 
 use crate::error::{unknown_method, unknown_path};
 use crate::frame::frame;
 use crate::state::ApiState;
 use crate::{admin, v1, v2};
 
+/// An address with what answers there and how that is described.
+pub struct Route {
+    /// The address as the router knows it.
+    pub path: &'static str,
+    /// The operations. Their address is the same, but for a `:verb` at its end, which the router cannot see.
+    pub described: Paths,
+    /// The schemas that they use.
+    pub schemas: Vec<(String, RefOr<Schema>)>,
+    methods: MethodRouter<ApiState>,
+}
+
 /// Everything, for the main listener.
 pub fn router(state: ApiState) -> Router {
-    let routes = [
-        ("/monitor", get(v1::monitor::monitor)),
-        ("/v1/app", post(v1::create_app::create_app)),
-        (
-            "/v1/app/{app}",
-            get(v1::get_app::get_app).patch(v1::update_app::update_app).delete(v1::delete_app::delete_app),
-        ),
-        ("/v1/app/{app}/version", post(v1::create_version::create_version)),
-        (
-            "/v1/app/{app}/version/{version}",
-            get(v1::get_version::get_version)
-                .patch(v1::update_version::update_version)
-                .delete(v1::delete_version::delete_version),
-        ),
-        ("/v1/app/{app}/versions", get(v1::list_versions::list_versions)),
-        ("/v1/apps", get(v1::list_apps::list_apps)),
-        ("/v1/deploy", post(v1::deploy::deploy)),
-        ("/v1/deployments", get(v1::list_deployments::list_deployments)),
-        ("/v1/ip", get(v1::ip::ip)),
-        ("/v1/status/{id}", get(v1::status::status)),
-        ("/v1/stop/{id}", delete(v1::stop::stop)),
-        ("/v1/wizard/init-quick-start", post(v1::wizard::init_quick_start)),
-        ("/v1/wizard/registry-credentials", get(v1::wizard::registry_credentials)),
-        ("/v2/deployments", post(v2::deploy::deploy)),
-        ("/spawnpoint/v1/audit", get(admin::audit::audit)),
-        ("/spawnpoint/v1/tokens", get(admin::tokens::list).post(admin::tokens::create)),
-        ("/spawnpoint/v1/tokens/{id}", delete(admin::tokens::revoke)),
-        ("/spawnpoint/v1/webhooks/dead", get(admin::webhooks::list_dead)),
-        ("/spawnpoint/v1/webhooks/dead/{target}", post(admin::webhooks::replay)),
-    ];
-    finish(routes.into_iter().chain(callbacks()), state)
+    finish(table(), state)
 }
 
 /// Only what a container may call, for the listener on the container network.
@@ -50,22 +34,93 @@ pub fn callback_router(state: ApiState) -> Router {
     finish(callbacks(), state)
 }
 
-fn callbacks() -> impl Iterator<Item = (&'static str, MethodRouter<ApiState>)> {
-    [
-        ("/v1/self/stop/{id}/{key}", delete(v1::self_stop::self_stop)),
-        ("/v1/context/{id}/{number}", get(v1::context::context)),
-        ("/v1/context/{id}/{number}/tags", post(v1::context_tags::add_tag)),
-        ("/v1/context/{id}/{number}/tags/{tag}", delete(v1::context_tags::remove_tag)),
-    ]
-    .into_iter()
+/// Every route with its description.
+#[must_use]
+pub fn table() -> Vec<Route> {
+    let mut table = named([
+        ("/monitor", routes!(v1::monitor::monitor)),
+        ("/swagger.json", routes!(v1::swagger::swagger)),
+        ("/v1/app", routes!(v1::create_app::create_app)),
+        (
+            "/v1/app/{app_name}",
+            routes!(v1::get_app::get_app, v1::update_app::update_app, v1::delete_app::delete_app),
+        ),
+        ("/v1/app/{app_name}/version", routes!(v1::create_version::create_version)),
+        (
+            "/v1/app/{app_name}/version/{version_name}",
+            routes!(
+                v1::get_version::get_version,
+                v1::update_version::update_version,
+                v1::delete_version::delete_version
+            ),
+        ),
+        ("/v1/app/{app_name}/versions", routes!(v1::list_versions::list_versions)),
+        ("/v1/apps", routes!(v1::list_apps::list_apps)),
+        ("/v1/deploy", routes!(v1::deploy::deploy)),
+        ("/v1/deployments", routes!(v1::list_deployments::list_deployments)),
+        ("/v1/ip", routes!(v1::ip::ip)),
+        ("/v1/status/{request_id}", routes!(v1::status::status)),
+        ("/v1/stop/{request_id}", routes!(v1::stop::stop)),
+        ("/v1/wizard/init-quick-start", routes!(v1::wizard::init_quick_start)),
+        ("/v1/wizard/registry-credentials", routes!(v1::wizard::registry_credentials)),
+        ("/v2/deployments", routes!(v2::deploy::deploy)),
+        ("/v2/openapi.json", routes!(v2::openapi::openapi)),
+        ("/spawnpoint/v1/audit", routes!(admin::audit::audit)),
+        ("/spawnpoint/v1/tokens", routes!(admin::tokens::list, admin::tokens::create)),
+        ("/spawnpoint/v1/tokens/{id}", routes!(admin::tokens::revoke)),
+        ("/spawnpoint/v1/webhooks/dead", routes!(admin::webhooks::list_dead)),
+        ("/spawnpoint/v1/webhooks/dead/{target}", routes!(admin::webhooks::replay)),
+    ]);
+    table.extend(callbacks());
+    table
+}
+
+fn callbacks() -> Vec<Route> {
+    named([
+        ("/v1/self/stop/{request_id}/{access_point_id}", routes!(v1::self_stop::self_stop)),
+        ("/v1/context/{request_id}/{security_number}", routes!(v1::context::context)),
+        ("/v1/context/{request_id}/{security_number}/tags", routes!(v1::context_tags::add_tag)),
+        ("/v1/context/{request_id}/{security_number}/tags/{tag_name}", routes!(v1::context_tags::remove_tag)),
+    ])
+}
+
+/// What `routes!` gives.
+type Described = (Vec<(String, RefOr<Schema>)>, Paths, MethodRouter<ApiState>);
+
+fn named<const N: usize>(routes: [(&'static str, Described); N]) -> Vec<Route> {
+    let named = |(path, (schemas, described, methods))| Route { path, described, schemas, methods };
+    routes.into_iter().map(named).collect()
 }
 
 /// Frames each route and answers it with and without a slash at its end; what is no route is a 404, framed as well.
-fn finish(routes: impl Iterator<Item = (&'static str, MethodRouter<ApiState>)>, state: ApiState) -> Router {
+fn finish(routes: Vec<Route>, state: ApiState) -> Router {
     let mut router = Router::new();
-    for (path, methods) in routes {
+    for Route { path, methods, .. } in routes {
         let methods = methods.fallback(unknown_method).layer(from_fn_with_state(path, frame));
         router = router.route(path, methods.clone()).route(&format!("{path}/"), methods);
     }
     router.fallback(unknown_path.layer(from_fn_with_state("unknown", frame))).with_state(state)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `/dead/{id}:replay` is found at `/dead/{target}`: the address without its last segment, and whether that is free.
+    fn without_verb(path: &str) -> (&str, bool) {
+        let (head, last) = path.rsplit_once('/').unwrap();
+        (head, last.starts_with('{'))
+    }
+
+    #[test]
+    fn what_is_described_is_what_is_routed() {
+        for route in table() {
+            for described in route.described.paths.keys() {
+                let has_verb =
+                    described.contains("}:") && without_verb(described) == without_verb(route.path);
+                let fits = has_verb || described == route.path;
+                assert!(fits, "{described} is described, {} is routed", route.path);
+            }
+        }
+    }
 }

@@ -17,6 +17,7 @@ pub mod monitor;
 pub mod self_stop;
 pub mod status;
 pub mod stop;
+pub mod swagger;
 pub mod update_app;
 pub mod update_version;
 pub mod wizard;

@@ -1,3 +1,4 @@
 //! Edgegap's API, version 2. One endpoint, one file. Errors name the bad fields under `details`.
 
 pub mod deploy;
+pub mod openapi;

@@ -17,6 +17,12 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use serde::Serialize;
+use utoipa::ToSchema;
+
+/// `{}`.
+#[derive(ToSchema)]
+#[schema(as = Empty, example = json!({}))]
+pub struct EmptyBody {}
 
 /// A body as JSON text.
 ///
@@ -34,8 +40,15 @@ pub fn to_json(body: &impl Serialize) -> String {
 /// An answer with a JSON body.
 #[must_use]
 pub fn json(status: StatusCode, body: String) -> Response {
-    let mut response = Response::new(Body::from(body));
+    let mut response = json_body(Body::from(body));
     *response.status_mut() = status;
+    response
+}
+
+/// 200 with a body that is JSON already.
+#[must_use]
+pub fn json_body(body: Body) -> Response {
+    let mut response = Response::new(body);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

@@ -10,12 +10,14 @@ use serde_json::{Map, Value};
 use spawnpoint_engine::tokens::NewToken;
 use spawnpoint_model::token::{Scope, Token};
 use spawnpoint_model::{AppName, Invalid, Invalids};
+use utoipa::ToSchema;
 
 use crate::auth::{Caller, op};
 use crate::dates::V2Date;
 use crate::error::ApiError;
 use crate::fields::{Fields, Problems};
 use crate::json::SmallJson;
+use crate::openapi::tag;
 use crate::path::Segments;
 use crate::state::ApiState;
 use crate::wire;
@@ -27,17 +29,26 @@ const APPS_MAX: usize = 64;
 /// A hundred years: longer is the same as without an end.
 const SECONDS_MAX: i64 = 100 * 365 * 24 * 3600;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Token)]
 struct TokenBody<'a> {
+    #[schema(example = "tok_1")]
     id: &'a str,
+    #[schema(example = "ci")]
     name: &'a str,
+    #[schema(value_type = ScopeName)]
     scope: Scope,
+    /// The applications that it is bound to; none for all.
+    #[schema(value_type = Vec<String>, example = json!(["arena"]))]
     apps: &'a [AppName],
     created_at: V2Date,
+    #[schema(required)]
     expires_at: Option<V2Date>,
+    #[schema(required, example = json!(null))]
     revoked_at: Option<V2Date>,
     /// The secret: shown when the token is made, and never again.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "a secret")]
     token: Option<&'a str>,
 }
 
@@ -56,7 +67,42 @@ impl<'a> TokenBody<'a> {
     }
 }
 
-#[derive(Serialize)]
+/// What a token may do.
+#[derive(ToSchema)]
+#[schema(as = TokenScope, rename_all = "lowercase", example = "deploy")]
+pub enum ScopeName {
+    /// Look.
+    Read,
+    /// Look, deploy and stop.
+    Deploy,
+    /// Everything.
+    Admin,
+}
+
+/// A new token, as [`read`] reads it.
+#[derive(ToSchema)]
+#[schema(as = NewToken)]
+pub struct NewTokenBody {
+    /// Its name, for people.
+    #[schema(min_length = 1, max_length = 64, format = "line", example = "ci")]
+    pub name: String,
+    /// What it may do.
+    pub scope: ScopeName,
+    /// The applications that it is bound to; none for all.
+    #[schema(max_items = 64)]
+    pub apps: Option<Vec<AppNameText>>,
+    /// Seconds until it expires; without them it does not.
+    #[schema(minimum = 1, maximum = 3_153_600_000_u64, example = 86400)]
+    pub expires_in_seconds: Option<u64>,
+}
+
+/// The name of an application.
+#[derive(ToSchema)]
+#[schema(as = ApplicationName, value_type = String, min_length = 1, max_length = 64, format = "name", example = "arena")]
+pub struct AppNameText(pub String);
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = Tokens)]
 struct TokenListBody<'a> {
     tokens: Vec<TokenBody<'a>>,
 }
@@ -65,6 +111,16 @@ struct TokenListBody<'a> {
 ///
 /// # Errors
 /// 400 names every bad field.
+#[utoipa::path(
+    post,
+    path = "/spawnpoint/v1/tokens",
+    operation_id = "spawnpoint-tokens-create",
+    tag = tag::EXTENSIONS,
+    summary = "Create an API token",
+    description = "The secret is shown in this answer alone.",
+    request_body = NewTokenBody,
+    responses((status = 201, description = "The token and its secret", body = TokenBody)),
+)]
 pub async fn create(
     State(state): State<ApiState>,
     caller: Caller<op::Administer>,
@@ -79,6 +135,15 @@ pub async fn create(
 ///
 /// # Errors
 /// 401, 403.
+#[utoipa::path(
+    get,
+    path = "/spawnpoint/v1/tokens",
+    operation_id = "spawnpoint-tokens-list",
+    tag = tag::EXTENSIONS,
+    summary = "List API tokens",
+    description = "Revoked ones too; never their secrets.",
+    responses((status = 200, description = "All tokens", body = TokenListBody)),
+)]
 pub async fn list(
     State(state): State<ApiState>,
     caller: Caller<op::Administer>,
@@ -91,6 +156,19 @@ pub async fn list(
 ///
 /// # Errors
 /// See above.
+#[utoipa::path(
+    delete,
+    path = "/spawnpoint/v1/tokens/{id}",
+    operation_id = "spawnpoint-tokens-revoke",
+    tag = tag::EXTENSIONS,
+    summary = "Revoke an API token",
+    description = "It is refused from now on.",
+    params(("id" = String, Path, description = "The id of the token", example = "tok_1")),
+    responses(
+        (status = 204, description = "It is revoked"),
+        (status = 404, description = "There is no such token"),
+    ),
+)]
 pub async fn revoke(
     State(state): State<ApiState>,
     caller: Caller<op::Administer>,

@@ -6,22 +6,31 @@ use axum::response::Response;
 use serde::Serialize;
 use spawnpoint_engine::webhooks::DeadDelivery;
 use spawnpoint_model::DeploymentId;
+use utoipa::ToSchema;
 
 use crate::auth::{Caller, op};
 use crate::dates::V2Date;
 use crate::error::ApiError;
 use crate::limits::APPS_PAGE;
+use crate::openapi::params::PageQuery;
+use crate::openapi::tag;
 use crate::pagination::{Pagination, Parameters};
 use crate::path::{self, Segments};
 use crate::state::ApiState;
 use crate::wire::{self, parts::Shown};
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = DeadWebhook)]
 struct DeadBody<'a> {
+    #[schema(example = "msg_1")]
     id: &'a str,
+    #[schema(value_type = String, format = "deployment-id")]
     request_id: Shown<DeploymentId>,
+    #[schema(example = "ready")]
     event: &'static str,
+    #[schema(example = 12)]
     attempts: u32,
+    #[schema(example = "the receiver answered 500")]
     last_error: &'a str,
     created_at: V2Date,
 }
@@ -39,9 +48,11 @@ impl<'a> DeadBody<'a> {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = DeadWebhooks)]
 struct DeadListBody<'a> {
     deliveries: Vec<DeadBody<'a>>,
+    #[schema(example = 1)]
     total_count: u64,
     pagination: Pagination,
 }
@@ -50,6 +61,16 @@ struct DeadListBody<'a> {
 ///
 /// # Errors
 /// 400 for a page that is none.
+#[utoipa::path(
+    get,
+    path = "/spawnpoint/v1/webhooks/dead",
+    operation_id = "spawnpoint-webhooks-dead-list",
+    tag = tag::EXTENSIONS,
+    summary = "List webhooks that were given up",
+    description = "With the last error of each.",
+    params(PageQuery),
+    responses((status = 200, description = "A page", body = DeadListBody)),
+)]
 pub async fn list_dead(
     State(state): State<ApiState>,
     caller: Caller<op::Administer>,
@@ -67,6 +88,19 @@ pub async fn list_dead(
 ///
 /// # Errors
 /// See above.
+#[utoipa::path(
+    post,
+    path = "/spawnpoint/v1/webhooks/dead/{id}:replay",
+    operation_id = "spawnpoint-webhooks-dead-replay",
+    tag = tag::EXTENSIONS,
+    summary = "Send a webhook again",
+    description = "It is tried as often as a new one.",
+    params(("id" = String, Path, description = "The id of the delivery", example = "msg_1")),
+    responses(
+        (status = 204, description = "It will be sent again"),
+        (status = 404, description = "There is no such delivery"),
+    ),
+)]
 pub async fn replay(
     State(state): State<ApiState>,
     caller: Caller<op::Administer>,

@@ -6,6 +6,8 @@ use spawnpoint_engine::Error;
 
 use crate::auth::OwnToken;
 use crate::error::ApiError;
+use crate::openapi::params::{DeploymentPath, NumberPath};
+use crate::openapi::tag;
 use crate::path::Segments;
 use crate::state::ApiState;
 use crate::wire::{self, context::ContextBody};
@@ -14,6 +16,17 @@ use crate::wire::{self, context::ContextBody};
 ///
 /// # Errors
 /// See above.
+#[utoipa::path(
+    get,
+    path = "/v1/context/{request_id}/{security_number}",
+    operation_id = "context-get",
+    tag = tag::CONTEXT,
+    summary = "A container asks about its own deployment",
+    description = "With the address ARBITRIUM_CONTEXT_URL and the token ARBITRIUM_CONTEXT_TOKEN.",
+    params(DeploymentPath, NumberPath),
+    responses((status = 200, description = "Its deployment", body = ContextBody)),
+    security(("deployment-token" = [])),
+)]
 pub async fn context(
     State(state): State<ApiState>,
     token: OwnToken,

@@ -11,14 +11,34 @@ use crate::auth::OwnToken;
 use crate::error::ApiError;
 use crate::fields::{Fields, Problems};
 use crate::json::SmallJson;
+use crate::openapi::params::{DeploymentPath, NumberPath, TagPath};
+use crate::openapi::tag;
 use crate::path::Segments;
 use crate::state::ApiState;
-use crate::wire::{self, parts::TagBody};
+use crate::wire::{
+    self,
+    parts::{NewTagBody, TagBody},
+};
 
 /// 200 with the tag; 409 if it is there; 401.
 ///
 /// # Errors
 /// See above; 400 for a bad name.
+#[utoipa::path(
+    post,
+    path = "/v1/context/{request_id}/{security_number}/tags",
+    operation_id = "context-create-deployment-tag",
+    tag = tag::CONTEXT,
+    summary = "A container tags its own deployment",
+    description = "With the token ARBITRIUM_CONTEXT_TOKEN.",
+    params(DeploymentPath, NumberPath),
+    request_body = NewTagBody,
+    responses(
+        (status = 200, description = "The tag", body = TagBody),
+        (status = 409, description = "It is there already"),
+    ),
+    security(("deployment-token" = [])),
+)]
 pub async fn add_tag(
     State(state): State<ApiState>,
     token: OwnToken,
@@ -38,6 +58,20 @@ pub async fn add_tag(
 ///
 /// # Errors
 /// See above.
+#[utoipa::path(
+    delete,
+    path = "/v1/context/{request_id}/{security_number}/tags/{tag_name}",
+    operation_id = "context-delete-deployment-tag",
+    tag = tag::CONTEXT,
+    summary = "A container takes a tag off its own deployment",
+    description = "With the token ARBITRIUM_CONTEXT_TOKEN.",
+    params(DeploymentPath, NumberPath, TagPath),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 404, description = "It is not there"),
+    ),
+    security(("deployment-token" = [])),
+)]
 pub async fn remove_tag(
     State(state): State<ApiState>,
     token: OwnToken,

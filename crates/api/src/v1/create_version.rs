@@ -6,6 +6,8 @@ use axum::response::Response;
 use crate::auth::{Caller, op};
 use crate::error::ApiError;
 use crate::json::LargeJson;
+use crate::openapi::params::AppPath;
+use crate::openapi::tag;
 use crate::path::{self, Segments};
 use crate::state::ApiState;
 use crate::wire::{self, version::VersionChangedBody, version_body};
@@ -15,6 +17,22 @@ use crate::wire::{self, version::VersionChangedBody, version_body};
 ///
 /// # Errors
 /// See above; 400 names every bad field.
+#[utoipa::path(
+    post,
+    path = "/v1/app/{app_name}/version",
+    operation_id = "app-version-post",
+    tag = tag::APPLICATIONS,
+    summary = "Create a version",
+    description = "Unknown fields are ignored.",
+    params(AppPath),
+    request_body = version_body::NewVersionBody,
+    responses(
+        (status = 200, description = "The version", body = VersionChangedBody),
+        (status = 404, description = "There is no such application"),
+        (status = 409, description = "The name is taken"),
+        (status = 424, description = "`verify_image` was asked for, and the registry does not have the image"),
+    ),
+)]
 pub async fn create_version(
     State(state): State<ApiState>,
     caller: Caller<op::Administer>,

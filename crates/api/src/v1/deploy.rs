@@ -9,6 +9,8 @@ use crate::auth::{Caller, op};
 use crate::error::ApiError;
 use crate::idempotency;
 use crate::json::SmallJson;
+use crate::openapi::params::IdempotencyHeader;
+use crate::openapi::tag;
 use crate::state::ApiState;
 use crate::wire::{self, deploy_v1};
 
@@ -16,6 +18,22 @@ use crate::wire::{self, deploy_v1};
 ///
 /// # Errors
 /// See above; 400 names every bad field, and nothing was created then.
+#[utoipa::path(
+    post,
+    path = "/v1/deploy",
+    operation_id = "deploy",
+    tag = tag::DEPLOYMENTS,
+    summary = "Deploy (older call)",
+    description = "At most 40 a second with one token. Use POST /v2/deployments where you can.",
+    params(IdempotencyHeader),
+    request_body = deploy_v1::DeployV1Body,
+    responses(
+        (status = 200, description = "The deployment, and the request as it was understood", body = deploy_v1::DeployedV1Body),
+        (status = 404, description = "There is no such application or version"),
+        (status = 409, description = "The `Idempotency-Key` was used with another body"),
+        (status = 422, description = "No host can take it; the deployment exists, in error"),
+    ),
+)]
 pub async fn deploy(
     State(state): State<ApiState>,
     caller: Caller<op::Deploy>,

@@ -5,6 +5,8 @@ use axum::response::Response;
 
 use crate::auth::{Caller, op};
 use crate::error::ApiError;
+use crate::openapi::params::AppPath;
+use crate::openapi::tag;
 use crate::path::{self, Segments};
 use crate::state::ApiState;
 use crate::wire::{self, app::AppBody};
@@ -13,6 +15,19 @@ use crate::wire::{self, app::AppBody};
 ///
 /// # Errors
 /// See above.
+#[utoipa::path(
+    get,
+    path = "/v1/app/{app_name}",
+    operation_id = "application-get",
+    tag = tag::APPLICATIONS,
+    summary = "Show an application",
+    description = "The picture is what was stored with it.",
+    params(AppPath),
+    responses(
+        (status = 200, description = "The application", body = AppBody),
+        (status = 404, description = "There is no such application"),
+    ),
+)]
 pub async fn get_app(
     State(state): State<ApiState>,
     caller: Caller<op::Read>,

@@ -5,6 +5,8 @@ use axum::response::Response;
 
 use crate::auth::{Caller, op};
 use crate::error::ApiError;
+use crate::openapi::params::{AppPath, VersionPath};
+use crate::openapi::tag;
 use crate::path::{self, Segments};
 use crate::state::ApiState;
 use crate::wire::{self, version::VersionBody};
@@ -13,6 +15,19 @@ use crate::wire::{self, version::VersionBody};
 ///
 /// # Errors
 /// See above.
+#[utoipa::path(
+    get,
+    path = "/v1/app/{app_name}/version/{version_name}",
+    operation_id = "app-version-get",
+    tag = tag::APPLICATIONS,
+    summary = "Show a version",
+    description = "Secrets are masked; hidden variables have no value.",
+    params(AppPath, VersionPath),
+    responses(
+        (status = 200, description = "The version", body = VersionBody),
+        (status = 404, description = "There is no such application or version"),
+    ),
+)]
 pub async fn get_version(
     State(state): State<ApiState>,
     caller: Caller<op::Read>,

@@ -3,15 +3,19 @@
 use axum::extract::State;
 use axum::response::Response;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::auth::{Caller, op};
 use crate::client::ClientAddress;
 use crate::error::ApiError;
+use crate::openapi::tag;
 use crate::state::ApiState;
 use crate::wire::{self, parts::Shown};
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = IPAddressResponse)]
 struct Body {
+    #[schema(value_type = String, example = "198.51.100.7")]
     public_ip: Shown<std::net::IpAddr>,
 }
 
@@ -19,6 +23,15 @@ struct Body {
 ///
 /// # Errors
 /// 500 if the server was started without connection information.
+#[utoipa::path(
+    get,
+    path = "/v1/ip",
+    operation_id = "IP",
+    tag = tag::IP,
+    summary = "The address of the caller",
+    description = "As a trusted proxy says, or as the connection shows.",
+    responses((status = 200, description = "The address", body = Body)),
+)]
 pub async fn ip(
     State(_): State<ApiState>,
     _caller: Caller<op::Read>,

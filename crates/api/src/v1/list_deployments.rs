@@ -7,6 +7,8 @@ use crate::auth::{Caller, op};
 use crate::error::ApiError;
 use crate::limits::DEPLOYMENTS_PAGE;
 use crate::list_query;
+use crate::openapi::params::{ListQueryParams, PageQuery};
+use crate::openapi::tag;
 use crate::pagination::Parameters;
 use crate::state::ApiState;
 use crate::wire::{self, list_item::ListBody};
@@ -15,6 +17,16 @@ use crate::wire::{self, list_item::ListBody};
 ///
 /// # Errors
 /// 400 names every mistake in `query`, `page` and `limit`.
+#[utoipa::path(
+    get,
+    path = "/v1/deployments",
+    operation_id = "deployments-get",
+    tag = tag::DEPLOYMENTS,
+    summary = "List deployments that have not ended",
+    description = "Newest first unless asked otherwise. At most 10 a second with one token.",
+    params(ListQueryParams, PageQuery),
+    responses((status = 200, description = "A page", body = ListBody)),
+)]
 pub async fn list_deployments(
     State(state): State<ApiState>,
     caller: Caller<op::List>,

@@ -6,6 +6,8 @@ use axum::response::Response;
 use crate::auth::{Caller, op};
 use crate::error::ApiError;
 use crate::limits::APPS_PAGE;
+use crate::openapi::params::{AppPath, PageQuery};
+use crate::openapi::tag;
 use crate::pagination::Parameters;
 use crate::path::{self, Segments};
 use crate::state::ApiState;
@@ -15,6 +17,19 @@ use crate::wire::{self, version::VersionListBody};
 ///
 /// # Errors
 /// See above; 400 for a page that is none.
+#[utoipa::path(
+    get,
+    path = "/v1/app/{app_name}/versions",
+    operation_id = "app-versions-get",
+    tag = tag::APPLICATIONS,
+    summary = "List the versions of an application",
+    description = "Secrets are masked.",
+    params(AppPath, PageQuery),
+    responses(
+        (status = 200, description = "A page", body = VersionListBody),
+        (status = 404, description = "There is no such application"),
+    ),
+)]
 pub async fn list_versions(
     State(state): State<ApiState>,
     caller: Caller<op::Read>,

@@ -4,9 +4,11 @@
 use axum::extract::State;
 use axum::response::Response;
 
-use super::stop::{log_choice, stopped};
+use super::stop::{StopBody, log_choice, stopped};
 use crate::auth::OwnToken;
 use crate::error::ApiError;
+use crate::openapi::params::{DeploymentPath, LogStorageQuery, StopKeyPath};
+use crate::openapi::tag;
 use crate::pagination::Parameters;
 use crate::path::{self, Segments};
 use crate::state::ApiState;
@@ -15,6 +17,23 @@ use crate::state::ApiState;
 ///
 /// # Errors
 /// See above.
+#[utoipa::path(
+    delete,
+    path = "/v1/self/stop/{request_id}/{access_point_id}",
+    operation_id = "self-deployment-delete",
+    tag = tag::DEPLOYMENTS,
+    summary = "A container stops its own deployment",
+    description = "With the address ARBITRIUM_DELETE_URL and the token ARBITRIUM_DELETE_TOKEN.",
+    params(DeploymentPath, StopKeyPath, LogStorageQuery),
+    responses(
+        (status = 200, description = "It is being stopped", body = StopBody),
+        (status = 202, description = "It will be stopped as soon as it is ready or in error", body = StopBody),
+        (status = 404, description = "There is no such deployment"),
+        (status = 410, description = "It has ended"),
+        (status = 403, description = "The number in the address is wrong"),
+    ),
+    security(("deployment-token" = [])),
+)]
 pub async fn self_stop(
     State(state): State<ApiState>,
     token: OwnToken,

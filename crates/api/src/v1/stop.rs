@@ -6,10 +6,13 @@ use axum::response::Response;
 use serde::Serialize;
 use spawnpoint_engine::stop::{LogChoice, StopOutcome};
 use spawnpoint_model::{Invalid, Timestamp};
+use utoipa::ToSchema;
 
 use crate::auth::{Caller, op};
 use crate::error::ApiError;
 use crate::limits::STORAGE_NAME_CHARS_MAX;
+use crate::openapi::params::{DeploymentPath, LogStorageQuery};
+use crate::openapi::tag;
 use crate::pagination::Parameters;
 use crate::path::{self, Segments};
 use crate::state::ApiState;
@@ -20,6 +23,21 @@ use crate::wire::{self, status::StatusBody};
 ///
 /// # Errors
 /// See above.
+#[utoipa::path(
+    delete,
+    path = "/v1/stop/{request_id}",
+    operation_id = "deployment-delete",
+    tag = tag::DEPLOYMENTS,
+    summary = "Stop a deployment",
+    description = "SIGTERM, then SIGKILL after the grace period of its version. May be repeated.",
+    params(DeploymentPath, LogStorageQuery),
+    responses(
+        (status = 200, description = "It is being stopped", body = StopBody),
+        (status = 202, description = "It will be stopped as soon as it is ready or in error", body = StopBody),
+        (status = 404, description = "There is no such deployment"),
+        (status = 410, description = "It has ended"),
+    ),
+)]
 pub async fn stop(
     State(state): State<ApiState>,
     caller: Caller<op::Stop>,
@@ -32,8 +50,11 @@ pub async fn stop(
     Ok(stopped(&outcome, state.engine().now()))
 }
 
-#[derive(Serialize)]
-struct StopBody<'a> {
+/// The answer to a stop.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Stopped)]
+pub(super) struct StopBody<'a> {
+    #[schema(example = "Instance 5d1e07a9c34b will be deleted")]
     message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     deployment_summary: Option<StatusBody<'a>>,

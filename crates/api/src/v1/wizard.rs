@@ -5,22 +5,38 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::auth::{Caller, op};
 use crate::error::ApiError;
+use crate::openapi::tag;
 use crate::state::ApiState;
 use crate::wire;
 
 /// 204 to every valid token: there is nothing to prepare. The body (`{"source": "unity"}`) says nothing that matters.
+#[utoipa::path(
+    post,
+    path = "/v1/wizard/init-quick-start",
+    operation_id = "wizard-init-quick-start",
+    tag = tag::WIZARD,
+    summary = "Prepare a quick start",
+    description = "There is nothing to prepare: plugins take 204 for a good token. A body is not looked at.",
+    responses((status = 204, description = "The token is good")),
+)]
 pub async fn init_quick_start(_caller: Caller<op::Read>) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = RegistryCredentials)]
 struct Body<'a> {
+    #[schema(example = "registry.example.com")]
     registry_url: &'a str,
+    #[schema(example = "studio")]
     project: &'a str,
+    #[schema(example = "robot$studio")]
     username: &'a str,
+    #[schema(example = "a secret")]
     token: &'a str,
 }
 
@@ -28,6 +44,18 @@ struct Body<'a> {
 ///
 /// # Errors
 /// See above.
+#[utoipa::path(
+    get,
+    path = "/v1/wizard/registry-credentials",
+    operation_id = "wizard-registry-credentials",
+    tag = tag::WIZARD,
+    summary = "Where images may be pushed",
+    description = "The registry of the configuration.",
+    responses(
+        (status = 200, description = "The registry", body = Body),
+        (status = 404, description = "This installation has no registry of its own"),
+    ),
+)]
 pub async fn registry_credentials(
     State(state): State<ApiState>,
     _caller: Caller<op::Read>,

@@ -8,6 +8,8 @@ use crate::auth::{Caller, op};
 use crate::error::ApiError;
 use crate::idempotency;
 use crate::json::SmallJson;
+use crate::openapi::params::IdempotencyHeader;
+use crate::openapi::tag;
 use crate::state::ApiState;
 use crate::wire::{self, deploy_v2};
 
@@ -16,6 +18,21 @@ use crate::wire::{self, deploy_v2};
 ///
 /// # Errors
 /// See above; 400 names every bad field, and nothing was created then.
+#[utoipa::path(
+    post,
+    path = "/v2/deployments",
+    operation_id = "deployment-create",
+    tag = tag::DEPLOYMENTS,
+    summary = "Deploy",
+    description = "At most 40 a second with one token. 202 means that the deployment is durable and has a host; it is announced by webhooks.",
+    params(IdempotencyHeader),
+    request_body = deploy_v2::DeployV2Body,
+    responses(
+        (status = 202, description = "It is accepted", body = deploy_v2::DeployedBody),
+        (status = 409, description = "The `Idempotency-Key` was used with another body"),
+        (status = 422, description = "No host can take it; the deployment exists, in error", body = deploy_v2::RefusedBody),
+    ),
+)]
 pub async fn deploy(
     State(state): State<ApiState>,
     caller: Caller<op::Deploy>,

@@ -7,17 +7,26 @@ use spawnpoint_model::app::Application;
 use spawnpoint_model::limits::APP_IMAGE_BYTES_MAX;
 use spawnpoint_model::query::Paged;
 use spawnpoint_model::{AppName, Invalids};
+use utoipa::ToSchema;
 
 use crate::dates::V1Date;
 use crate::fields::{Fields, Problems};
 use crate::pagination::Pagination;
 
 /// An application.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Application)]
 pub struct AppBody<'a> {
+    #[schema(example = "arena")]
     name: &'a str,
+    /// Whether it can be deployed.
+    #[schema(example = true)]
     is_active: bool,
+    /// Always false: there is no agent.
+    #[schema(example = false)]
     is_telemetry_agent_active: bool,
+    /// Its picture, as it was given.
+    #[schema(example = "")]
     image: &'a str,
     create_time: V1Date,
     last_updated: V1Date,
@@ -39,9 +48,11 @@ impl<'a> AppBody<'a> {
 }
 
 /// A page of applications.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Applications)]
 pub struct AppListBody<'a> {
     applications: Vec<AppBody<'a>>,
+    #[schema(example = 1)]
     total_count: u64,
     pagination: Pagination,
 }
@@ -53,6 +64,42 @@ impl<'a> AppListBody<'a> {
         let applications = paged.items.iter().map(AppBody::of).collect();
         Self { applications, total_count: paged.total, pagination: Pagination::of(paged) }
     }
+}
+
+/// A new application, as [`read_new`] reads it.
+#[derive(ToSchema)]
+#[schema(as = ApplicationPost)]
+pub struct NewAppBody {
+    /// Its name.
+    #[schema(min_length = 1, max_length = 64, format = "name", example = "arena")]
+    pub name: String,
+    /// Whether it can be deployed.
+    #[schema(example = true)]
+    pub is_active: bool,
+    /// A picture in base64; may be empty.
+    #[schema(max_length = 524_288, format = "prose", example = "")]
+    pub image: String,
+    /// Without effect.
+    #[schema(example = false)]
+    pub is_telemetry_agent_active: Option<bool>,
+}
+
+/// A change of an application, as [`read_patch`] reads it.
+#[derive(ToSchema)]
+#[schema(as = ApplicationPatch)]
+pub struct AppPatchBody {
+    /// Its new name.
+    #[schema(min_length = 1, max_length = 64, format = "name", example = "arena")]
+    pub name: Option<String>,
+    /// Whether it can be deployed.
+    #[schema(example = true)]
+    pub is_active: Option<bool>,
+    /// A picture in base64; may be empty.
+    #[schema(max_length = 524_288, format = "prose", example = "")]
+    pub image: Option<String>,
+    /// Without effect.
+    #[schema(example = false)]
+    pub is_telemetry_agent_active: Option<bool>,
 }
 
 /// The picture: text, bounded. Clients send `""` where they have none.

@@ -12,14 +12,172 @@ use spawnpoint_model::filter::{FilterType, LocationField, LocationFilter};
 use spawnpoint_model::limits::{FILTER_VALUES_MAX, FILTERS_MAX, TEXT_CHARS_MAX, USERS_MAX};
 use spawnpoint_model::names::check_text;
 use spawnpoint_model::{AppName, DeploymentId, Invalid, Invalids, VersionName};
+use utoipa::ToSchema;
 
-use super::deploy_v2::{address, point, read_tags, url};
-use super::parts::{Fqdn, Shown, TagNames, read_env};
+use super::deploy_v2::{PointBody, address, point, read_tags, url};
+use super::parts::{AddressText, Fqdn, Shown, TagNames, TagText, VariableBody, read_env};
 use crate::fields::{Fields, Problems};
 use crate::limits::STORAGE_NAME_CHARS_MAX;
 
 /// Characters of a value of a filter.
 const VALUE_CHARS_MAX: usize = 255;
+
+/// A deploy request, as [`read`] reads it. Where the players are: `location` wins over `geo_ip_list`, which wins over
+/// `ip_list`; one of them is needed.
+#[derive(ToSchema)]
+#[schema(as = Deploy)]
+pub struct DeployV1Body {
+    /// The application.
+    #[schema(min_length = 1, max_length = 64, format = "name", example = "arena")]
+    pub app_name: String,
+    /// Its version; without one, the one that was made last.
+    #[schema(min_length = 1, max_length = 64, format = "name", example = "v7")]
+    pub version_name: Option<String>,
+    /// The players' addresses.
+    #[schema(max_items = 512, example = json!(["198.51.100.7"]))]
+    pub ip_list: Option<Vec<AddressText>>,
+    /// The players' addresses and positions; the positions count.
+    #[schema(max_items = 512, example = json!(null))]
+    pub geo_ip_list: Option<Vec<GeoIpBody>>,
+    /// The middle of the players.
+    #[schema(example = json!(null))]
+    pub location: Option<PointBody>,
+    /// Where it may go; all of them must hold.
+    #[schema(max_items = 32)]
+    pub filters: Option<Vec<FilterBody>>,
+    /// Variables beside those of the version; 128 KiB in all.
+    #[schema(max_items = 256)]
+    pub env_vars: Option<Vec<VariableBody>>,
+    /// Tags; a repeated one counts once.
+    #[schema(max_items = 64)]
+    pub tags: Option<Vec<TagText>>,
+    /// Called when it is ready and when it failed; may be empty.
+    #[schema(
+        max_length = 2048,
+        pattern = r"^\s*$|^[hH][tT][tT][pP][sS]?://[^\s/?#\\]+",
+        example = "https://example.com/hooks/spawnpoint"
+    )]
+    pub webhook_url: Option<String>,
+    /// In place of the version's command.
+    #[schema(max_length = 4096, format = "prose", example = json!(null))]
+    pub command: Option<String>,
+    /// In place of the version's arguments.
+    #[schema(max_length = 4096, format = "prose", example = json!(null))]
+    pub arguments: Option<String>,
+    /// Where the log goes, in place of the version's.
+    pub container_log_storage: Option<LogChoiceBody>,
+    /// The same as a filter.
+    #[schema(max_length = 255, format = "line", deprecated, example = json!(null))]
+    pub city: Option<String>,
+    /// The same as a filter.
+    #[schema(max_length = 255, format = "line", deprecated, example = json!(null))]
+    pub country: Option<String>,
+    /// The same as a filter.
+    #[schema(max_length = 255, format = "line", deprecated, example = json!(null))]
+    pub continent: Option<String>,
+    /// The same as a filter.
+    #[schema(max_length = 255, format = "line", deprecated, example = json!(null))]
+    pub region: Option<String>,
+    /// The same as a filter.
+    #[schema(max_length = 255, format = "line", deprecated, example = json!(null))]
+    pub administrative_division: Option<String>,
+    /// Without effect.
+    #[schema(deprecated, example = false)]
+    pub is_public_app: Option<bool>,
+    /// Without effect.
+    #[schema(default = true, example = true)]
+    pub skip_telemetry: Option<bool>,
+    /// Without effect.
+    #[schema(max_items = 512, deprecated, example = json!(null))]
+    pub telemetry_profile_uuid_list: Option<Vec<String>>,
+    /// Without effect.
+    #[schema(deprecated, example = json!(null))]
+    pub ap_sort_strategy: Option<SortStrategy>,
+}
+
+/// Without effect.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub enum SortStrategy {
+    /// The default.
+    Basic,
+    /// The other.
+    Weighted,
+}
+
+/// A player's address and position.
+#[derive(ToSchema)]
+#[schema(as = GeoIp)]
+pub struct GeoIpBody {
+    /// IPv4 or IPv6.
+    pub ip: AddressText,
+    /// Degrees north.
+    #[schema(minimum = -90, maximum = 90, example = 45.75)]
+    pub latitude: f64,
+    /// Degrees east.
+    #[schema(minimum = -180, maximum = 180, example = 4.85)]
+    pub longitude: f64,
+}
+
+/// A filter on where it may go.
+#[derive(ToSchema)]
+#[schema(as = LocationFilter)]
+pub struct FilterBody {
+    /// What of a location is compared.
+    pub field: FilterField,
+    /// With what; case does not matter.
+    #[schema(min_items = 1, max_items = 256, example = json!(["Europe"]))]
+    pub values: Vec<FilterValue>,
+    /// How.
+    pub filter_type: FilterKind,
+}
+
+/// What of a location is compared.
+#[derive(ToSchema)]
+#[schema(as = LocationFilterField, rename_all = "snake_case", example = "continent")]
+pub enum FilterField {
+    /// City.
+    City,
+    /// Country.
+    Country,
+    /// Continent.
+    Continent,
+    /// Region.
+    Region,
+    /// State, province, county.
+    AdministrativeDivision,
+    /// The location's tags.
+    LocationTags,
+}
+
+/// A value of a filter.
+#[derive(ToSchema)]
+#[schema(as = LocationFilterValue, value_type = String, min_length = 1, max_length = 255, format = "line", example = "Europe")]
+pub struct FilterValue(pub String);
+
+/// How values are compared.
+#[derive(ToSchema)]
+#[schema(as = LocationFilterType, rename_all = "lowercase", example = "any")]
+pub enum FilterKind {
+    /// At least one matches.
+    Any,
+    /// Every one matches.
+    All,
+    /// None matches.
+    Not,
+}
+
+/// Where a log goes.
+#[derive(ToSchema)]
+#[schema(as = ContainerLogStorage)]
+pub struct LogChoiceBody {
+    /// Whether it is stored.
+    #[schema(example = false)]
+    pub enabled: bool,
+    /// The storage's name; without one, the version's.
+    #[schema(max_length = 64, format = "line", example = json!(null))]
+    pub endpoint_storage: Option<String>,
+}
 
 /// What the answer repeats of a body beyond what the deployment itself says.
 pub struct Repeated {
@@ -156,33 +314,41 @@ fn retired(body: &Fields<'_>) -> Option<String> {
 }
 
 /// The answer.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = DeployAnswer)]
 pub struct DeployedV1Body<'a> {
+    #[schema(value_type = String, format = "deployment-id")]
     request_id: Shown<DeploymentId>,
+    /// The name under which players reach it.
+    #[schema(value_type = String, format = "fqdn")]
     request_dns: Fqdn<'a>,
+    #[schema(example = "arena")]
     request_app: &'a str,
+    #[schema(example = "v7")]
     request_version: &'a str,
+    /// Players that were given.
+    #[schema(example = 1)]
     request_user_count: u32,
+    #[schema(value_type = Vec<FilterBody>)]
     filters: &'a [LocationFilter],
     container_log_storage: LogStorageBody<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<String>>, example = json!(["ranked"]))]
     tags: Option<TagNames<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     location: Option<PointBody>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "basic")]
     ap_sort_strategy: Option<&'a str>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ContainerLogStorageAnswer)]
 struct LogStorageBody<'a> {
+    #[schema(example = false)]
     enabled: bool,
+    #[schema(required, example = json!(null))]
     endpoint_storage: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-struct PointBody {
-    latitude: f64,
-    longitude: f64,
 }
 
 impl<'a> DeployedV1Body<'a> {

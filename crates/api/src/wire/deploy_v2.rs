@@ -9,13 +9,16 @@ use spawnpoint_model::geo::GeoPoint;
 use spawnpoint_model::limits::{TAGS_MAX, URL_CHARS_MAX, USERS_MAX};
 use spawnpoint_model::units::Resources;
 use spawnpoint_model::{AppName, DeploymentId, Invalid, Invalids, Plaintext, TagName, VersionName};
+use utoipa::ToSchema;
 
-use super::parts::{Shown, read_env};
+use super::parts::{AddressText, Shown, TagText, VariableBody, read_env};
 use crate::fields::{Fields, Problems};
 
 /// The answer: nothing but the id.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = DeploymentCreated)]
 pub struct DeployedBody {
+    #[schema(value_type = String, format = "deployment-id")]
     request_id: Shown<DeploymentId>,
 }
 
@@ -25,6 +28,103 @@ impl DeployedBody {
     pub const fn of(id: DeploymentId) -> Self {
         Self { request_id: Shown(id) }
     }
+}
+
+/// The answer where no host could take it.
+#[derive(ToSchema)]
+#[schema(as = DeploymentRefused)]
+pub struct RefusedBody {
+    /// The deployment, in error.
+    #[schema(format = "deployment-id")]
+    pub request_id: String,
+    /// Why.
+    #[schema(example = "no host has room for it")]
+    pub message: String,
+}
+
+/// A deploy request, as [`read`] reads it.
+#[derive(ToSchema)]
+#[schema(as = DeploymentCreate)]
+pub struct DeployV2Body {
+    /// The application; it must be active.
+    #[schema(min_length = 1, max_length = 64, format = "name", example = "arena")]
+    pub application: String,
+    /// Its version; it must be active.
+    #[schema(min_length = 1, max_length = 64, format = "name", example = "v7")]
+    pub version: String,
+    /// The players; the deployment is placed near them.
+    #[schema(min_items = 1, max_items = 512)]
+    pub users: Vec<UserBody>,
+    /// Whether only hosts are taken that have the image already.
+    #[schema(default = false, example = false)]
+    pub require_cached_locations: Option<bool>,
+    /// Variables beside those of the version; 128 KiB in all.
+    #[schema(max_items = 256)]
+    pub environment_variables: Option<Vec<VariableBody>>,
+    /// Tags; a repeated one counts once.
+    #[schema(max_items = 64)]
+    pub tags: Option<Vec<TagText>>,
+    /// Called when it is ready.
+    pub webhook_on_ready: Option<WebhookBody>,
+    /// Called when it failed.
+    pub webhook_on_error: Option<WebhookBody>,
+    /// Called when it has ended.
+    pub webhook_on_terminated: Option<WebhookBody>,
+    /// In place of the version's.
+    pub resources: Option<ResourcesBody>,
+}
+
+/// Where a player is.
+#[derive(ToSchema)]
+#[schema(as = User)]
+#[serde(tag = "user_type", content = "user_data", rename_all = "snake_case")]
+pub enum UserBody {
+    /// By address.
+    #[schema(example = json!({"user_type": "ip_address", "user_data": {"ip_address": "198.51.100.7"}}))]
+    IpAddress(UserAddressBody),
+    /// By position.
+    GeoCoordinates(PointBody),
+}
+
+/// A player's address.
+#[derive(ToSchema)]
+#[schema(as = UserAddress)]
+pub struct UserAddressBody {
+    /// IPv4 or IPv6.
+    pub ip_address: AddressText,
+}
+
+/// A position in degrees.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Coordinates)]
+pub struct PointBody {
+    /// Degrees north.
+    #[schema(minimum = -90, maximum = 90, example = 45.75)]
+    pub latitude: f64,
+    /// Degrees east.
+    #[schema(minimum = -180, maximum = 180, example = 4.85)]
+    pub longitude: f64,
+}
+
+/// An address that is called.
+#[derive(ToSchema)]
+#[schema(as = Webhook)]
+pub struct WebhookBody {
+    /// http or https. Private addresses are called only where the configuration allows it.
+    #[schema(min_length = 1, max_length = 2048, format = "web-address")]
+    pub url: String,
+}
+
+/// What a deployment may use.
+#[derive(ToSchema)]
+#[schema(as = DeploymentResources)]
+pub struct ResourcesBody {
+    /// Units; 1024 are one vCPU.
+    #[schema(minimum = 100, maximum = 262_144, example = 1024)]
+    pub cpu_units: u32,
+    /// MiB; at most twice the units of CPU.
+    #[schema(minimum = 100, maximum = 524_288, example = 512)]
+    pub memory_mib: u32,
 }
 
 /// Reads a deploy request.

@@ -11,6 +11,9 @@ use spawnpoint_model::deployment::Tag;
 use spawnpoint_model::limits::{ENV_TOTAL_BYTES_MAX, ENV_VARS_MAX};
 use spawnpoint_model::site::Location;
 use spawnpoint_model::{Plaintext, Status, env};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{AnyOfBuilder, KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::dates::V1Date;
 use crate::fields::Fields;
@@ -31,6 +34,39 @@ impl Serialize for Fqdn<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&format_args!("{}.{}", self.0.deployment.id, self.0.domain))
     }
+}
+
+/// Every status, as [`status_name`] writes it.
+#[derive(ToSchema)]
+#[schema(as = DeploymentStatus, example = "Status.READY")]
+pub enum StatusName {
+    /// Nothing is known yet.
+    #[schema(rename = "Status.INITIALIZING")]
+    Initializing,
+    /// A host is looked for.
+    #[schema(rename = "Status.SEEKING")]
+    Seeking,
+    /// A host was found.
+    #[schema(rename = "Status.SEEKED")]
+    Seeked,
+    /// Ports are looked at.
+    #[schema(rename = "Status.SCANNING")]
+    Scanning,
+    /// The container is being started.
+    #[schema(rename = "Status.DEPLOYING")]
+    Deploying,
+    /// Players can come.
+    #[schema(rename = "Status.READY")]
+    Ready,
+    /// It is being stopped.
+    #[schema(rename = "Status.TERMINATING")]
+    Terminating,
+    /// It has ended.
+    #[schema(rename = "Status.TERMINATED")]
+    Terminated,
+    /// It failed; `error_detail` says why.
+    #[schema(rename = "Status.ERROR")]
+    Error,
 }
 
 /// A status as `Status.READY`.
@@ -65,14 +101,30 @@ impl Serialize for PublicIp<'_> {
 /// The `ports` object: keyed by name, else by internal number; `{}` until they are allocated.
 pub struct Ports<'a>(pub &'a DeploymentView);
 
-#[derive(Serialize)]
-struct Port<'a> {
+/// A port that was given out.
+#[derive(Serialize, ToSchema)]
+#[schema(as = DeploymentPort)]
+pub struct Port<'a> {
+    /// The number that players use.
+    #[schema(example = 31504)]
     external: u16,
+    /// The number inside the container.
+    #[schema(example = 7777)]
     internal: u16,
+    /// `TCP`, `UDP`, `TCP/UDP`, `HTTP`, `HTTPS`, `WS` or `WSS`.
+    #[schema(example = "UDP")]
     protocol: &'static str,
+    /// Its name in the version; its number if it has none.
+    #[schema(example = "gameport")]
     name: &'a str,
+    /// Whether TLS is ended in front of it.
+    #[schema(example = false)]
     tls_upgrade: bool,
+    /// Where players find it.
+    #[schema(example = "5d1e07a9c34b.games.example.com:31504")]
     link: String,
+    /// Unused here.
+    #[schema(required, example = json!(null))]
     proxy: Option<u16>,
 }
 
@@ -97,14 +149,22 @@ impl Serialize for Ports<'_> {
 }
 
 /// Where a deployment is; `null` until it has a host.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = DeploymentLocation)]
 pub struct Place<'a> {
+    #[schema(example = "Lyon")]
     city: &'a str,
+    #[schema(example = "France")]
     country: &'a str,
+    #[schema(example = "Europe")]
     continent: &'a str,
+    #[schema(example = "Rhone")]
     administrative_division: &'a str,
+    #[schema(example = "Central European Time")]
     timezone: &'a str,
+    #[schema(example = 45.75)]
     latitude: f64,
+    #[schema(example = 4.85)]
     longitude: f64,
 }
 
@@ -133,8 +193,10 @@ impl Serialize for TagNames<'_> {
 }
 
 /// A tag.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Tag)]
 pub struct TagBody<'a> {
+    #[schema(example = "ranked")]
     name: &'a str,
     create_time: V1Date,
     last_updated: V1Date,
@@ -157,6 +219,56 @@ impl<'a> TagBody<'a> {
 pub fn sockets(view: &DeploymentView) -> (Option<u32>, Option<u32>) {
     let session = view.version.session.as_ref().filter(|session| session.kind != SessionKind::Default);
     (session.map(|s| s.sockets), session.map(|_| 0))
+}
+
+/// An IPv4 or IPv6 address.
+pub struct AddressText;
+
+impl PartialSchema for AddressText {
+    fn schema() -> RefOr<Schema> {
+        let text = |format| {
+            ObjectBuilder::new().schema_type(Type::String).format(Some(SchemaFormat::KnownFormat(format)))
+        };
+        let either = AnyOfBuilder::new().item(text(KnownFormat::Ipv4)).item(text(KnownFormat::Ipv6));
+        either.description(Some("An IPv4 or IPv6 address.")).examples(["198.51.100.7"]).into()
+    }
+}
+
+impl ToSchema for AddressText {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "IpAddress".into()
+    }
+}
+
+/// A tag's name.
+#[derive(ToSchema)]
+#[schema(as = TagName, value_type = String, min_length = 1, max_length = 40, format = "line", example = "ranked")]
+pub struct TagText(pub String);
+
+/// A new tag, or a tag's new name.
+#[derive(ToSchema)]
+#[schema(as = NewTag)]
+pub struct NewTagBody {
+    /// The name.
+    pub name: TagText,
+}
+
+/// A variable of a deploy request or of a new version, as users write it.
+#[derive(ToSchema)]
+#[schema(as = EnvironmentVariable)]
+pub struct VariableBody {
+    /// Its name; what is no letter, digit or underscore becomes an underscore. `ARBITRIUM_` is taken.
+    #[schema(min_length = 1, max_length = 255, format = "env-key", example = "GAME_MODE")]
+    pub key: String,
+    /// Its value.
+    #[schema(max_length = 4096, format = "no-nul", example = "ranked")]
+    pub value: String,
+    /// Whether it is never shown again.
+    #[schema(default = false, example = false)]
+    pub is_hidden: Option<bool>,
+    /// An older name of `is_hidden`: whoever sets either means it.
+    #[schema(default = false, example = false)]
+    pub is_secret: Option<bool>,
 }
 
 /// Reads a list of variables. `keep_hidden` lets a hidden one come without a value: it keeps the one it has.

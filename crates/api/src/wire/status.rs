@@ -6,36 +6,74 @@
 
 use serde::Serialize;
 use spawnpoint_engine::DeploymentView;
-use spawnpoint_model::{Status, Timestamp};
+use spawnpoint_model::{DeploymentId, Status, Timestamp};
+use utoipa::ToSchema;
 
-use super::parts::{Fqdn, Place, Ports, PublicIp, Shown, TagNames, sockets, status_name};
+use super::parts::{Fqdn, Place, Port, Ports, PublicIp, Shown, StatusName, TagNames, sockets, status_name};
 use crate::dates::V1Date;
 
 /// The status body.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Status)]
 pub struct StatusBody<'a> {
-    request_id: Shown<spawnpoint_model::DeploymentId>,
+    #[schema(value_type = String, format = "deployment-id")]
+    request_id: Shown<DeploymentId>,
+    /// The name under which players reach it.
+    #[schema(value_type = String, format = "fqdn")]
     fqdn: Fqdn<'a>,
+    #[schema(example = "arena")]
     app_name: &'a str,
+    #[schema(example = "v7")]
     app_version: &'a str,
+    #[schema(value_type = StatusName)]
     current_status: &'static str,
+    #[schema(value_type = Option<StatusName>, required, example = "Status.DEPLOYING")]
     last_status: Option<&'static str>,
+    /// Whether it is ready.
+    #[schema(example = true)]
     running: bool,
+    #[schema(example = false)]
     whitelisting_active: bool,
+    /// When it became ready; until then, when it was made.
     start_time: V1Date,
+    /// When it ended.
+    #[schema(required, example = json!(null))]
     removal_time: Option<V1Date>,
+    /// Seconds since it became ready, until it ended.
+    #[schema(example = 42)]
     elapsed_time: u64,
+    #[schema(example = false)]
     error: bool,
+    #[schema(required, example = json!(null))]
     error_detail: Option<&'a str>,
+    /// The address of its host; empty until it has one.
+    #[schema(value_type = String, example = "203.0.113.40")]
     public_ip: PublicIp<'a>,
+    /// By name; empty until they are given out.
+    #[schema(value_type = BTreeMap<String, Port>, example = json!({"gameport": {"external": 31504, "internal": 7777, "protocol": "UDP", "name": "gameport", "tls_upgrade": false, "link": "5d1e07a9c34b.games.example.com:31504", "proxy": null}}))]
     ports: Ports<'a>,
+    /// Where it is; `null` until it has a host.
+    #[schema(required)]
     location: Option<Place<'a>>,
+    #[schema(value_type = Vec<String>, example = json!(["ranked", "eu"]))]
     tags: TagNames<'a>,
+    /// Places for sessions; `null` for a version without sessions.
+    #[schema(required, example = json!(null))]
     sockets: Option<u32>,
+    /// Places that are taken.
+    #[schema(required, example = json!(null))]
     sockets_usage: Option<u32>,
+    /// None yet: sessions are not served.
+    #[schema(value_type = Vec<Object>, max_items = 0, example = json!([]))]
     sessions: [(); 0],
+    /// `null` for the image's own.
+    #[schema(required, example = json!(null))]
     command: Option<&'a str>,
+    /// `null` for the image's own.
+    #[schema(required, example = json!(null))]
     arguments: Option<&'a str>,
+    /// Minutes it may run; 0 and less: forever.
+    #[schema(example = 1440)]
     max_duration: i32,
 }
 

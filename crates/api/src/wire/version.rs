@@ -6,6 +6,7 @@ use spawnpoint_model::app::{RestartPolicy, SessionConfig, SessionKind, Version};
 use spawnpoint_model::env::{EnvValue, EnvVar};
 use spawnpoint_model::port::PortSpec;
 use spawnpoint_model::query::Paged;
+use utoipa::ToSchema;
 
 use crate::dates::V1Date;
 use crate::pagination::Pagination;
@@ -14,60 +15,174 @@ use crate::pagination::Pagination;
 pub const MASK: &str = "********";
 
 /// A version.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = AppVersion)]
 pub struct VersionBody<'a> {
+    #[schema(example = "v7")]
     name: &'a str,
+    #[schema(example = true)]
     is_active: bool,
+    #[schema(example = "registry.example.com")]
     docker_repository: &'a str,
+    #[schema(example = "studio/arena")]
     docker_image: &'a str,
+    #[schema(example = "1.4.2")]
     docker_tag: &'a str,
+    #[schema(required, example = json!(null))]
     private_username: Option<&'a str>,
+    /// Masked.
+    #[schema(required, example = json!(null))]
     private_token: Option<&'static str>,
+    /// Units; 1024 are one vCPU.
+    #[schema(example = 1024)]
     req_cpu: u32,
+    /// MiB.
+    #[schema(example = 512)]
     req_memory: u32,
+    #[schema(example = 0)]
     req_video: u32,
+    /// Minutes; 0 and less: forever.
+    #[schema(example = 1440)]
     max_duration: i32,
+    /// Seconds an attempt may take to become ready.
+    #[schema(example = 120)]
     time_to_deploy: u32,
+    /// Seconds between SIGTERM and SIGKILL.
+    #[schema(example = 5)]
     termination_grace_period_seconds: u32,
+    #[schema(value_type = RestartPolicyName)]
     restart_policy: &'static str,
+    #[schema(example = false)]
     verify_image: bool,
+    #[schema(example = false)]
     force_cache: bool,
+    #[schema(example = false)]
     whitelisting_active: bool,
+    #[schema(required, example = json!(null))]
     endpoint_storage: Option<&'a str>,
+    #[schema(required, example = json!(null))]
     command: Option<&'a str>,
+    #[schema(required, example = json!(null))]
     arguments: Option<&'a str>,
+    #[schema(required, example = json!(null))]
     session_config: Option<SessionBody>,
     ports: Vec<PortBody<'a>>,
     envs: Vec<EnvBody<'a>>,
     #[serde(flatten)]
+    #[schema(value_type = ExtrasBody)]
     extras: Map<String, Value>,
     create_time: V1Date,
     last_updated: V1Date,
 }
 
-#[derive(Serialize)]
+/// When a container that ended by itself is started again.
+#[derive(ToSchema)]
+#[schema(as = RestartPolicy, rename_all = "snake_case", example = "never")]
+pub enum RestartPolicyName {
+    /// Whatever it ended with.
+    Always,
+    /// If it failed.
+    OnFailure,
+    /// Never.
+    Never,
+}
+
+/// What a deployment of the version can be for sessions.
+#[derive(ToSchema)]
+#[schema(as = SessionKind, example = "Seat")]
+pub enum SessionKindName {
+    /// Nothing.
+    Default,
+    /// Each session is a player.
+    Seat,
+    /// Each session is a match.
+    Match,
+}
+
+/// Fields without a meaning here: stored, and shown if they were given.
+#[derive(ToSchema)]
+#[schema(as = AppVersionExtras)]
+pub struct ExtrasBody {
+    /// Without effect.
+    pub use_telemetry: Option<bool>,
+    /// Without effect: the context variables are always injected.
+    pub inject_context_env: Option<bool>,
+    /// Without effect.
+    pub enable_all_locations: Option<bool>,
+    /// Without effect.
+    pub will_deploy_in_mainland_china: Option<bool>,
+    /// Without effect.
+    #[schema(minimum = 0, maximum = 23, example = 8)]
+    pub cache_min_hour: Option<u32>,
+    /// Without effect.
+    #[schema(minimum = 0, maximum = 23, example = 20)]
+    pub cache_max_hour: Option<u32>,
+    /// Without effect.
+    #[schema(max_length = 64, format = "line", example = "plugin")]
+    pub build_type: Option<String>,
+    /// Without effect.
+    #[schema(example = json!(null))]
+    pub probe: Option<ProbeBody>,
+    /// Without effect; any JSON of at most 4096 bytes.
+    #[schema(example = json!(null))]
+    pub dns_config: Option<Value>,
+}
+
+/// Pings, in milliseconds.
+#[derive(ToSchema)]
+#[schema(as = AppVersionProbe)]
+pub struct ProbeBody {
+    /// Good.
+    #[schema(minimum = 1, maximum = 2_147_483_647, example = 60)]
+    pub optimal_ping: u32,
+    /// Too long.
+    #[schema(minimum = 1, maximum = 2_147_483_647, example = 180)]
+    pub rejected_ping: u32,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = AppVersionSession)]
 struct SessionBody {
+    #[schema(value_type = SessionKindName)]
     kind: &'static str,
+    #[schema(example = 10)]
     sockets: u32,
+    #[schema(example = false)]
     autodeploy: bool,
+    /// Minutes after which an empty deployment ends.
+    #[schema(required, example = 60)]
     empty_ttl: Option<u32>,
+    /// Minutes a session may last.
+    #[schema(example = 60)]
     session_max_duration: u32,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = AppVersionPort)]
 struct PortBody<'a> {
+    #[schema(example = 7777)]
     port: u16,
+    #[schema(example = "UDP")]
     protocol: &'static str,
+    #[schema(example = true)]
     to_check: bool,
+    #[schema(example = false)]
     tls_upgrade: bool,
+    #[schema(required, example = "gameport")]
     name: Option<&'a str>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = AppVersionEnv)]
 struct EnvBody<'a> {
+    #[schema(example = "GAME_MODE")]
     key: &'a str,
+    /// `null` for a hidden one.
+    #[schema(required, example = "ranked")]
     value: Option<&'a str>,
+    #[schema(example = false)]
     is_hidden: bool,
+    #[schema(example = false)]
     is_secret: bool,
 }
 
@@ -157,8 +272,10 @@ pub const fn restart_policy_name(policy: RestartPolicy) -> &'static str {
 }
 
 /// The answer to a new or changed version.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = AppVersionChanged)]
 pub struct VersionChangedBody<'a> {
+    #[schema(example = true)]
     success: bool,
     version: VersionBody<'a>,
 }
@@ -172,9 +289,11 @@ impl<'a> VersionChangedBody<'a> {
 }
 
 /// A page of versions.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = AppVersionList)]
 pub struct VersionListBody<'a> {
     versions: Vec<VersionBody<'a>>,
+    #[schema(example = 1)]
     total_count: u64,
     pagination: Pagination,
 }

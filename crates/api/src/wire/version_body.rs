@@ -16,10 +16,13 @@ use spawnpoint_model::port::check_ports;
 use spawnpoint_model::units::Resources;
 use spawnpoint_model::{Invalid, Invalids, Plaintext, PortSpec, Protocol, VersionName};
 
+pub use self::schema::{NewVersionBody, VersionPatchBody};
 use super::parts::read_env;
 use super::version::MASK;
 use crate::fields::{Fields, Problems};
 use crate::limits::STORAGE_NAME_CHARS_MAX;
+
+pub mod schema;
 
 /// Characters of a registry login's name or secret (some registries use whole JSON keys).
 const LOGIN_CHARS_MAX: usize = TEXT_CHARS_MAX;

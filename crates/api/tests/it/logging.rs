@@ -53,7 +53,7 @@ async fn the_log_names_the_route_and_no_token_no_query_and_no_secret() {
         "http.method=\"POST\"",
         "http.status=202",
         "duration_us=",
-        "/v1/status/{id}",
+        "/v1/status/{request_id}",
     ] {
         assert!(text.contains(word), "{word} is missing in:\n{text}");
     }

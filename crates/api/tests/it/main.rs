@@ -11,6 +11,7 @@ mod deploy;
 mod lifecycle;
 mod list;
 mod logging;
+mod openapi;
 mod own_token;
 mod rates;
 mod routing;

@@ -1,0 +1,109 @@
+//! Parameters that several operations have.
+
+use utoipa::IntoParams;
+
+/// `{app_name}`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub struct AppPath {
+    /// The application's name.
+    #[param(example = "arena")]
+    pub app_name: String,
+}
+
+/// `{version_name}`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub struct VersionPath {
+    /// The version's name.
+    #[param(example = "v7")]
+    pub version_name: String,
+}
+
+/// `{request_id}`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub struct DeploymentPath {
+    /// The deployment's id, as the deploy call gave it: 12 hexadecimal digits. What is none is not found.
+    #[param(example = "5d1e07a9c34b")]
+    pub request_id: String,
+}
+
+/// `{tag_name}`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub struct TagPath {
+    /// The tag's name, percent-encoded where needed.
+    #[param(example = "ranked")]
+    pub tag_name: String,
+}
+
+/// `{access_point_id}`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub struct StopKeyPath {
+    /// The number in ARBITRIUM_DELETE_URL; newer descriptions call it `stop_key`.
+    #[param(example = "48213")]
+    pub access_point_id: String,
+}
+
+/// `{security_number}`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub struct NumberPath {
+    /// The number in ARBITRIUM_CONTEXT_URL.
+    #[param(example = "48213")]
+    pub security_number: String,
+}
+
+/// `query` of the list of deployments.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct ListQueryParams {
+    /// A JSON object: `{"filters": [{"field", "operator", "value"}], "order_by": [{"field", "order"}]}`. Filters are ANDed,
+    /// each field may be filtered once: `status`, `request_id`, `tags`, `application`, `version`, `fleet_name`, `host_name`,
+    /// `created_at`, `is_joinable_by_session`, `available_session_sockets`; sorted by `created_at` or
+    /// `available_session_sockets`.
+    #[param(
+        max_length = 16_384,
+        example = r#"{"filters": [{"field": "status", "operator": "eq", "value": "ready"}]}"#
+    )]
+    pub query: Option<String>,
+}
+
+/// `page` and `limit`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct PageQuery {
+    /// Which page, from 1.
+    #[param(minimum = 1, maximum = 4_294_967_295_u64, default = 1, example = 1)]
+    pub page: Option<u64>,
+    /// Items a page; more than 100 is taken for 100.
+    #[param(minimum = 1, maximum = 4_294_967_295_u64, example = 20)]
+    pub limit: Option<u64>,
+}
+
+/// `container_log_storage` of the stop calls.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct LogStorageQuery {
+    /// Where the container's log goes: `true` as configured, `false` nowhere this once, or the name of an endpoint storage.
+    /// A name that is not known is taken for none and never fails a stop.
+    #[param(max_length = 64, format = "line", example = "true")]
+    pub container_log_storage: Option<String>,
+}
+
+/// `Idempotency-Key`, an extension of ours.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+pub struct IdempotencyHeader {
+    /// The same key with the same body is the same deployment (an extension; printable ASCII).
+    #[param(
+        rename = "Idempotency-Key",
+        min_length = 1,
+        max_length = 255,
+        pattern = "^[!-~]+( +[!-~]+)*$",
+        example = "order-7"
+    )]
+    pub idempotency_key: Option<String>,
+}
