@@ -1,9 +1,11 @@
-//! The PostgreSQL executor: a pool of connections, prepared statements kept per connection, deadlocks and
-//! serialization failures tried again.
+//! The PostgreSQL executor: a pool of connections, prepared statements kept per connection, group commit, deadlocks
+//! and serialization failures tried again.
 //!
 //! TLS: as `sslmode` in the URL says (`disable`, `prefer`, `require`). Where TLS is spoken, the server's certificate
 //! is always checked, against `sslrootcert=FILE` of the URL if given, else against the system's authorities. Without
 //! `sslmode`, TLS is not asked for on loopback and sockets, and preferred elsewhere.
+
+mod group;
 
 use std::error::Error as _;
 use std::path::Path;
@@ -35,12 +37,50 @@ type BoxError = Box<dyn std::error::Error + Sync + Send>;
 /// An open PostgreSQL database.
 #[derive(Debug)]
 pub(crate) struct Postgres {
-    pool: Pool,
+    connections: Connections,
+    group: group::Group,
 }
 
 impl Postgres {
     /// Makes the pool; connects when first used.
     pub(crate) fn new(url: &str) -> Result<Self, StoreError> {
+        let connections = Connections::new(url)?;
+        Ok(Self { group: group::Group::new(connections.clone()), connections })
+    }
+
+    /// A connection of the pool.
+    pub(crate) async fn client(&self) -> Result<Client, StoreError> {
+        self.connections.client().await
+    }
+
+    /// Runs the statements in one transaction, perhaps together with those of others; durable when it returns.
+    pub(crate) async fn commit(&self, stmts: Vec<Stmt>) -> Result<(), StoreError> {
+        self.group.commit(stmts).await
+    }
+
+    /// Answers a question; asks again once if the connection turns out to be dead.
+    pub(crate) async fn query<T>(&self, query: &Query, decode: Decode<T>) -> Result<Vec<T>, StoreError> {
+        let rows = match self.connections.rows(query).await {
+            Err(StoreError::Unavailable(_)) => self.connections.rows(query).await?,
+            rows => rows?,
+        };
+        rows.iter().map(|row| decode(&values(row)?)).collect()
+    }
+
+    /// Closes the pool.
+    pub(crate) fn close(&self) {
+        self.connections.pool.close();
+    }
+}
+
+/// The pool and what is done on one connection of it. Clones share it.
+#[derive(Clone, Debug)]
+struct Connections {
+    pool: Pool,
+}
+
+impl Connections {
+    fn new(url: &str) -> Result<Self, StoreError> {
         let (config, roots) = parse(url)?;
         let tls = tls(roots.as_deref())?;
         let manager =
@@ -56,13 +96,12 @@ impl Postgres {
         Ok(Self { pool })
     }
 
-    /// A connection of the pool.
-    pub(crate) async fn client(&self) -> Result<Client, StoreError> {
+    async fn client(&self) -> Result<Client, StoreError> {
         self.pool.get().await.map_err(|e| StoreError::Unavailable(chain(&e)))
     }
 
     /// Runs the statements in one transaction; durable when it returns.
-    pub(crate) async fn commit(&self, stmts: &[Stmt]) -> Result<(), StoreError> {
+    async fn commit(&self, stmts: &[&Stmt]) -> Result<(), StoreError> {
         let mut tries = 1;
         loop {
             match self.try_commit(stmts).await {
@@ -75,7 +114,7 @@ impl Postgres {
         }
     }
 
-    async fn try_commit(&self, stmts: &[Stmt]) -> Result<(), Refused> {
+    async fn try_commit(&self, stmts: &[&Stmt]) -> Result<(), Refused> {
         let mut client = self.client().await?;
         let before = |e| Refused::before_commit(&e);
         let transaction = client.transaction().await.map_err(before)?;
@@ -93,15 +132,6 @@ impl Postgres {
         transaction.commit().await.map_err(|e| Refused::at_commit(&e))
     }
 
-    /// Answers a question; asks again once if the connection turns out to be dead.
-    pub(crate) async fn query<T>(&self, query: &Query, decode: Decode<T>) -> Result<Vec<T>, StoreError> {
-        let rows = match self.rows(query).await {
-            Err(StoreError::Unavailable(_)) => self.rows(query).await?,
-            rows => rows?,
-        };
-        rows.iter().map(|row| decode(&values(row)?)).collect()
-    }
-
     async fn rows(&self, query: &Query) -> Result<Vec<tokio_postgres::Row>, StoreError> {
         let client = self.client().await?;
         let failed = |e| failure(&e);
@@ -112,11 +142,6 @@ impl Postgres {
         };
         let args: Vec<_> = query.args.iter().map(|arg| arg as &(dyn ToSql + Sync)).collect();
         client.query(&statement, &args).await.map_err(failed)
-    }
-
-    /// Closes the pool.
-    pub(crate) fn close(&self) {
-        self.pool.close();
     }
 }
 

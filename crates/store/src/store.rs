@@ -190,7 +190,7 @@ impl Store {
         }
         match &self.inner.backend {
             Backend::Sqlite(sqlite) => sqlite.commit(stmts).await,
-            Backend::Postgres(postgres) => postgres.commit(&stmts).await,
+            Backend::Postgres(postgres) => postgres.commit(stmts).await,
         }
     }
 
