@@ -1,5 +1,5 @@
-//! Around every route: panics become a 500, each request leaves one log line, every answer carries the headers that
-//! keep browsers and caches from doing anything with it.
+//! Around every route: panics become a 500, what changes something comes to its end even if the caller hangs up, each
+//! request leaves one log line, every answer carries the headers that keep browsers and caches from doing anything with it.
 //!
 //! The log line holds the route's template, never the path, the query or a header: those hold names and secrets.
 
@@ -19,7 +19,14 @@ use crate::error::ApiError;
 pub async fn frame(State(route): State<&'static str>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = request.method().clone();
-    let outcome = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    let run = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let outcome = if matches!(method, Method::GET | Method::HEAD) {
+        run.await
+    } else {
+        // A caller who hangs up takes this future along. What was begun must end all the same: a change that is stored
+        // and not told to the engine's memory would be lost on it until the next start.
+        tokio::spawn(run).await.unwrap_or_else(|error| Err(Box::new(error.to_string())))
+    };
     let mut response =
         outcome.unwrap_or_else(|panic| ApiError::internal(&panic_text(panic.as_ref())).into_response());
     let headers = response.headers_mut();

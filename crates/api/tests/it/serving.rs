@@ -109,3 +109,25 @@ async fn a_shutdown_lets_requests_under_way_end() {
     assert!(slow.await.unwrap().contains("late"));
     task.await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_who_hangs_up_at_any_moment_leaves_nothing_half_done() {
+    let world = crate::world::World::with_arena().await;
+    for polls in 1..12 {
+        let id = world.deploy_ready("v1").await;
+        let path = format!("/v1/stop/{id}");
+        {
+            let mut stop = Box::pin(world.delete(&path));
+            for _ in 0..polls {
+                if futures_util::poll!(&mut stop).is_ready() {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+        let again = tokio::time::timeout(std::time::Duration::from_secs(10), world.delete(&path)).await;
+        assert!([200, 410].contains(&again.expect("it is answered").code), "after {polls} polls");
+        world.until(&id, "TERMINATED").await;
+    }
+    world.end().await;
+}
