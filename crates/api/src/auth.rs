@@ -43,6 +43,8 @@ pub mod op {
     pub struct Deploy;
     /// Stops.
     pub struct Stop;
+    /// Changes or reports a deployment.
+    pub struct Change;
     /// Changes applications, versions, settings.
     pub struct Administer;
 
@@ -62,6 +64,9 @@ pub mod op {
         const RATE: Option<Kind> = Some(Kind::Deploy);
     }
     impl Operation for Stop {
+        const SCOPE: Scope = Scope::Deploy;
+    }
+    impl Operation for Change {
         const SCOPE: Scope = Scope::Deploy;
     }
     impl Operation for Administer {

@@ -28,3 +28,5 @@ pub const LIST_QUERY_BYTES_MAX: usize = 16 * 1024;
 pub const DEPLOYMENTS_PAGE: u32 = 20;
 /// Items a page where the client does not say: applications and versions. Unity reads the first page alone.
 pub const APPS_PAGE: u32 = 100;
+/// Items a page where the client does not say: tags. Older clients know of no pages, and there are at most 64.
+pub const TAGS_PAGE: u32 = 100;

@@ -58,6 +58,18 @@ pub fn table() -> Vec<Route> {
         ("/v1/apps", routes!(v1::list_apps::list_apps)),
         ("/v1/deploy", routes!(v1::deploy::deploy)),
         ("/v1/deployments", routes!(v1::list_deployments::list_deployments)),
+        ("/v1/deployments:available", routes!(v1::available::available)),
+        ("/v1/deployments/bulk-stop", routes!(v1::bulk_stop::bulk_stop)),
+        // `POST` is `/v1/deployments/{request_id}:report`.
+        (
+            "/v1/deployments/{request_id}",
+            routes!(v1::update_deployment::update_deployment, v1::report::report),
+        ),
+        ("/v1/deployments/{request_id}/tags", routes!(v1::list_tags::list_tags, v1::create_tag::create_tag)),
+        (
+            "/v1/deployments/{request_id}/tags/{tag_name}",
+            routes!(v1::get_tag::get_tag, v1::rename_tag::rename_tag, v1::delete_tag::delete_tag),
+        ),
         ("/v1/ip", routes!(v1::ip::ip)),
         ("/v1/status/{request_id}", routes!(v1::status::status)),
         ("/v1/stop/{request_id}", routes!(v1::stop::stop)),

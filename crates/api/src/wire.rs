@@ -3,12 +3,16 @@
 //! Readers turn a body into the engine's types and collect every bad field; writers turn the engine's types into bodies.
 
 pub mod app;
+pub mod available;
+pub mod bulk_stop;
 pub mod context;
 pub mod deploy_v1;
 pub mod deploy_v2;
 pub mod list_item;
 pub mod parts;
+pub mod report;
 pub mod status;
+pub mod tags;
 pub mod version;
 pub mod version_body;
 

@@ -187,20 +187,24 @@ impl Engine {
         Ok(found)
     }
 
+    /// Where a player is, if it is known.
+    pub(crate) fn position_of(&self, player: &Player) -> Option<GeoPoint> {
+        match player {
+            Player::At(point) => Some(*point),
+            Player::Address(address) => self.inner.positions.position(*address),
+        }
+    }
+
     fn new_row(&self, request: &DeployRequest, version: &Version) -> Result<Deployment, Error> {
         let inner = &self.inner;
         let now = inner.clock.now();
-        let position = |player: &Player| match player {
-            Player::At(point) => Some(*point),
-            Player::Address(address) => inner.positions.position(*address),
-        };
         let spec = DeploymentSpec {
             app: version.app.clone(),
             version: version.name.clone(),
             revision: version.revision.clone(),
             created_at: now,
             user_count: u32::try_from(request.players.len()).unwrap_or(u32::MAX),
-            players: request.players.iter().filter_map(position).collect(),
+            players: request.players.iter().filter_map(|player| self.position_of(player)).collect(),
             centroid: request.centroid,
             filters: request.filters.clone(),
             preferred_hosts: request.preferred_hosts.clone(),

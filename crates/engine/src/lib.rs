@@ -11,8 +11,11 @@
 
 pub mod apps;
 pub mod audit;
+pub mod available;
+pub mod bulk_stop;
 pub mod callback;
 mod catalog;
+mod change;
 pub mod clock;
 pub mod context;
 pub mod deploy;
@@ -23,13 +26,16 @@ pub mod hosts;
 pub mod list;
 pub mod positions;
 mod reconcile;
+pub mod report;
 mod resync;
 mod rows;
 mod save;
 pub mod stop;
+mod tags;
 mod tasks;
 mod timers;
 pub mod tokens;
+mod update_deployment;
 pub mod versions;
 pub mod view;
 pub mod webhooks;

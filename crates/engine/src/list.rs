@@ -51,3 +51,11 @@ impl Engine {
         Ok(self.inner.store.events(id).await?)
     }
 }
+
+/// One page of a list that is in memory.
+pub(crate) fn page_of<T>(items: Vec<T>, page: Page) -> Paged<T> {
+    let total = u64::try_from(items.len()).unwrap_or(u64::MAX);
+    let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
+    let skipped = usize::try_from(page.number.saturating_sub(1)).unwrap_or(usize::MAX).saturating_mul(limit);
+    Paged { items: items.into_iter().skip(skipped).take(limit).collect(), total, page }
+}

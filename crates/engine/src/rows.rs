@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 use spawnpoint_model::deployment::Phase;
+use spawnpoint_model::query::ListQuery;
 use spawnpoint_model::{Deployment, DeploymentId, HostId, RevisionId, VersionSpec};
 use spawnpoint_store::dialect::Dialect;
 use spawnpoint_store::{Store, StoreError};
@@ -74,6 +75,15 @@ impl Rows {
                 .flat_map(|shard| shard.read().values().cloned().collect::<Vec<_>>())
                 .collect()),
             None => Ok(self.store.live_deployments().await?.into_iter().map(Arc::new).collect()),
+        }
+    }
+
+    /// Every live row that satisfies `narrowed`, which may stand for less than what is wanted. Where memory is exact, these
+    /// are all live rows: looking at them again is the caller's business anyway.
+    pub(crate) async fn live_among(&self, narrowed: &ListQuery) -> Result<Vec<Arc<Deployment>>, StoreError> {
+        match &self.live {
+            Some(_) => self.live().await,
+            None => Ok(self.store.all_deployments(narrowed).await?.into_iter().map(Arc::new).collect()),
         }
     }
 

@@ -75,7 +75,7 @@ impl Engine {
         self.stop_row(row, StopCause::SelfStop, logs).await
     }
 
-    async fn stop_row(
+    pub(crate) async fn stop_row(
         &self,
         mut row: Arc<Deployment>,
         cause: StopCause,

@@ -26,6 +26,8 @@ pub const USERS_MAX: usize = 512;
 pub const FILTERS_MAX: usize = 32;
 /// Values of one filter.
 pub const FILTER_VALUES_MAX: usize = 256;
+/// Values of one filter of a bulk stop: ids are listed one by one.
+pub const BULK_STOP_VALUES_MAX: usize = 1000;
 /// Characters of a webhook's address.
 pub const URL_CHARS_MAX: usize = 2048;
 /// Characters of a command, an argument string, a repository, an image name.
@@ -54,3 +56,9 @@ pub const PAGE_LIMIT_MAX: u32 = 100;
 pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
 /// Hosts a deploy request may prefer.
 pub const PREFERRED_HOSTS_MAX: usize = 64;
+/// Reports that are kept of one deployment.
+pub const REPORTS_MAX: u64 = 64;
+/// Characters of the reason of a report. Edgegap: 255.
+pub const REPORT_REASON_CHARS_MAX: usize = 255;
+/// Bytes of the metadata of a report, as JSON text.
+pub const REPORT_METADATA_BYTES_MAX: usize = 8 * 1024;

@@ -45,7 +45,7 @@ use std::sync::Arc;
 
 pub use explain::{Considered, Refusal, Verdict, explain, summary};
 pub use hosts::{HostState, HostView, Hosts, Room};
-pub use score::{Score, estimated_rtt_ms};
+pub use score::{Score, estimated_rtt_ms, score};
 
 use crate::filter::LocationFilter;
 use crate::geo::GeoPoint;

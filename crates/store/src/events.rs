@@ -50,4 +50,13 @@ impl Store {
         };
         self.all(Query::new(sql, args![id]), decode).await
     }
+
+    /// How many events of a kind a deployment's history holds.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn count_events(&self, id: DeploymentId, kind: &str) -> Result<u64, StoreError> {
+        let sql = "select count(*) from deployment_events where deployment_id = $1 and kind = $2";
+        self.count(Query::new(sql, args![id, kind])).await
+    }
 }

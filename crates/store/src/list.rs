@@ -21,6 +21,14 @@ impl Store {
         let (total, items) = compile(query);
         self.page(total, items, page, deployment).await
     }
+
+    /// All deployments that have not ended and satisfy `query`, in its order.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn all_deployments(&self, query: &ListQuery) -> Result<Vec<Deployment>, StoreError> {
+        self.all(compile_all(query), deployment).await
+    }
 }
 
 /// A longer pattern matches nothing, as no name is that long. SQLite would refuse it from 50,000 bytes on.
@@ -121,8 +129,8 @@ fn like_pattern(pattern: &str) -> String {
     pattern.replace('!', "!!").replace('_', "!_")
 }
 
-/// The question for the number of items, and the one for a page of them (limit and offset are still to be added).
-fn compile(query: &ListQuery) -> (Query, Query) {
+/// `from` and `where`, and the parameters.
+fn selection(query: &ListQuery) -> (String, Vec<Value>) {
     let mut rows = Where::default();
     if !query.apps.is_empty() {
         rows.one_of("d.app", query.apps.iter().map(Value::from).collect(), true);
@@ -132,13 +140,25 @@ fn compile(query: &ListQuery) -> (Query, Query) {
     }
     let Where { text, args } = rows;
     // `live = 1` stands literally, so that both databases see that the partial index fits.
-    let from = format!("from deployments d where d.live = 1{text}");
+    (format!("from deployments d where d.live = 1{text}"), args)
+}
+
+/// The question for the number of items, and the one for a page of them (limit and offset are still to be added).
+fn compile(query: &ListQuery) -> (Query, Query) {
+    let (from, args) = selection(query);
     let (limit, offset) = (args.len() + 1, args.len() + 2);
     let order = order_by(query);
     let items = format!(
         "select d.id, d.generation, d.spec, d.state {from} order by {order} limit ${limit} offset ${offset}"
     );
     (Query::new(format!("select count(*) {from}"), args.clone()), Query::new(items, args))
+}
+
+/// The question for all items.
+fn compile_all(query: &ListQuery) -> Query {
+    let (from, args) = selection(query);
+    let order = order_by(query);
+    Query::new(format!("select d.id, d.generation, d.spec, d.state {from} order by {order}"), args)
 }
 
 /// The sort keys, then newest first, with the id as the last tie-break. Rows without sockets come last either way.

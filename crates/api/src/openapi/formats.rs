@@ -19,6 +19,11 @@ pub fn describe(format: &str) -> Option<(String, &'static str)> {
         }
         // One line without anything invisible.
         "line" => (format!("^[^{INVISIBLE}]*$"), "text"),
+        // A line with something in it.
+        "filled-line" => {
+            let text = format!("[^{INVISIBLE}]*");
+            (format!(r"^{text}[^\s{INVISIBLE}]{text}$"), "text")
+        }
         // A line that may stand in a path.
         "name" => {
             let (edge, inner) = (format!(r"[^\s/\\{INVISIBLE}]"), format!(r"[^/\\{INVISIBLE}]"));

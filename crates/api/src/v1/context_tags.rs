@@ -5,20 +5,16 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use spawnpoint_engine::Error;
-use spawnpoint_model::TagName;
 
 use crate::auth::OwnToken;
 use crate::error::ApiError;
-use crate::fields::{Fields, Problems};
 use crate::json::SmallJson;
 use crate::openapi::params::{DeploymentPath, NumberPath, TagPath};
 use crate::openapi::tag;
 use crate::path::Segments;
 use crate::state::ApiState;
-use crate::wire::{
-    self,
-    parts::{NewTagBody, TagBody},
-};
+use crate::wire;
+use crate::wire::tags::{NewTagBody, TagBody, read_name};
 
 /// 200 with the tag; 409 if it is there; 401.
 ///
@@ -45,7 +41,7 @@ pub async fn add_tag(
     Segments((id, number)): Segments<(String, String)>,
     body: SmallJson,
 ) -> Result<Response, ApiError> {
-    let tag = read(&body)?;
+    let tag = read_name(&body.object)?;
     let outcome = match id.parse() {
         Ok(id) => state.engine().context_add_tag(id, &number, token.secret.as_deref(), tag).await,
         Err(_) => Err(Error::Unauthorized),
@@ -83,13 +79,4 @@ pub async fn remove_tag(
     };
     outcome.map_err(|error| token.refused(error, &state))?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-fn read(body: &SmallJson) -> Result<TagName, ApiError> {
-    let problems = Problems::new();
-    let fields = Fields::new(&body.object, &problems);
-    fields.require("name");
-    let name = fields.parsed("name", TagName::parse);
-    problems.into_result()?;
-    name.ok_or_else(|| ApiError::bad_request("name: is missing"))
 }

@@ -15,7 +15,6 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{AnyOfBuilder, KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::dates::V1Date;
 use crate::fields::Fields;
 
 /// Anything, as `Display` shows it.
@@ -192,28 +191,6 @@ impl Serialize for TagNames<'_> {
     }
 }
 
-/// A tag.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Tag)]
-pub struct TagBody<'a> {
-    #[schema(example = "ranked")]
-    name: &'a str,
-    create_time: V1Date,
-    last_updated: V1Date,
-}
-
-impl<'a> TagBody<'a> {
-    /// Of a tag.
-    #[must_use]
-    pub fn of(tag: &'a Tag) -> Self {
-        Self {
-            name: tag.name.as_str(),
-            create_time: V1Date(tag.created_at),
-            last_updated: V1Date(tag.updated_at),
-        }
-    }
-}
-
 /// How many sessions fit; `null` for a version without sessions. No session exists yet, so none of them is taken.
 #[must_use]
 pub fn sockets(view: &DeploymentView) -> (Option<u32>, Option<u32>) {
@@ -244,14 +221,6 @@ impl ToSchema for AddressText {
 #[derive(ToSchema)]
 #[schema(as = TagName, value_type = String, min_length = 1, max_length = 40, format = "line", example = "ranked")]
 pub struct TagText(pub String);
-
-/// A new tag, or a tag's new name.
-#[derive(ToSchema)]
-#[schema(as = NewTag)]
-pub struct NewTagBody {
-    /// The name.
-    pub name: TagText,
-}
 
 /// A variable of a deploy request or of a new version, as users write it.
 #[derive(ToSchema)]

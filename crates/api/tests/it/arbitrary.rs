@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use spawnpoint_api::list_query;
-use spawnpoint_api::wire::{app, deploy_v1, deploy_v2, version_body};
+use spawnpoint_api::wire::{app, available, bulk_stop, deploy_v1, deploy_v2, report, tags, version_body};
 
 /// Any JSON, as deep as a body would be.
 fn any_json() -> impl Strategy<Value = Value> {
@@ -27,6 +27,8 @@ fn any_json() -> impl Strategy<Value = Value> {
             Just("city"),
             Just("Seat"),
             Just("always"),
+            Just("deployment_tags"),
+            Just("not"),
         ]
         .prop_map(Value::from),
     ];
@@ -133,6 +135,19 @@ const VERSION: &[&str] = &[
     "endpoint_storage",
     "build_type",
 ];
+const DEPLOYMENT: &[&str] = &[
+    "name",
+    "filters",
+    "reason",
+    "metadata",
+    "app_name",
+    "app_version",
+    "minimum_sockets",
+    "ip_list",
+    "location",
+    "latitude",
+    "longitude",
+];
 const QUERY: &[&str] = &["filters", "order_by"];
 
 fn all_named(refused: Option<spawnpoint_model::Invalids>) -> bool {
@@ -155,6 +170,17 @@ proptest! {
         prop_assert!(all_named(version_body::read_patch(&body).err()));
         prop_assert!(all_named(app::read_new(&body).err()));
         prop_assert!(all_named(app::read_patch(&body).err()));
+    }
+
+    #[test]
+    fn bodies_about_deployments_are_read_or_refused_by_name(body in any_body(DEPLOYMENT)) {
+        prop_assert!(all_named(tags::read_name(&body).err()));
+        prop_assert!(all_named(report::read(&body).err()));
+        prop_assert!(all_named(available::read(&body).err()));
+        let stops = bulk_stop::read(&body);
+        let whole = stops.iter().all(|filters| !filters.is_empty() && filters.iter().all(|f| !f.values.is_empty()));
+        prop_assert!(whole);
+        prop_assert!(all_named(stops.err()));
     }
 
     #[test]

@@ -33,6 +33,15 @@ fn operations() -> Vec<(Method, &'static str, Option<Value>, Needs)> {
         (Method::POST, "/v1/wizard/init-quick-start", Some(json!({"source": "unity"})), Needs::Read),
         (Method::POST, "/v2/deployments", Some(deployment("v1")), Needs::Deploy),
         (Method::POST, "/v1/deploy", Some(v1), Needs::Deploy),
+        (Method::GET, "/v1/deployments/{id}/tags", None, Needs::Read),
+        (Method::GET, "/v1/deployments/{id}/tags/eu", None, Needs::Read),
+        (Method::POST, "/v1/deployments:available", Some(named("arena")), Needs::Read),
+        (Method::POST, "/v1/deployments/{id}/tags", Some(json!({"name": "us"})), Needs::Deploy),
+        (Method::PATCH, "/v1/deployments/{id}/tags/eu", Some(json!({"name": "us"})), Needs::Deploy),
+        (Method::DELETE, "/v1/deployments/{id}/tags/eu", None, Needs::Deploy),
+        (Method::PATCH, "/v1/deployments/{id}", Some(json!({"is_joinable_by_session": true})), Needs::Deploy),
+        (Method::POST, "/v1/deployments/{id}:report", Some(json!({"reason": "lag"})), Needs::Deploy),
+        (Method::POST, "/v1/deployments/bulk-stop", Some(all_but("0123456789ab")), Needs::Deploy),
         (Method::DELETE, "/v1/stop/{id}", None, Needs::Deploy),
         (Method::POST, "/v1/app", Some(app()), Needs::Admin),
         (Method::PATCH, "/v1/app/arena", Some(json!({"is_active": true})), Needs::Admin),
@@ -47,6 +56,16 @@ fn operations() -> Vec<(Method, &'static str, Option<Value>, Needs)> {
         (Method::GET, "/spawnpoint/v1/webhooks/dead", None, Needs::Admin),
         (Method::POST, "/spawnpoint/v1/webhooks/dead/nobody:replay", Some(json!({})), Needs::Admin),
     ]
+}
+
+/// Asks for deployments with room.
+fn named(app: &str) -> Value {
+    json!({"app_name": app, "app_version": "v1"})
+}
+
+/// A bulk stop of everything but one.
+fn all_but(id: &str) -> Value {
+    json!({"filters": [{"field": "request_id", "values": [id], "filter_type": "not"}]})
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -107,6 +126,24 @@ async fn what_a_token_may_do_works() {
     world.end().await;
 }
 
+/// What is asked about and done to a deployment of another's application, and how that is refused.
+fn foreign_operations(foreign: &str) -> Vec<(Method, String, Option<Value>, u16)> {
+    let tags = format!("/v1/deployments/{foreign}/tags");
+    let name = || Some(json!({"name": "us"}));
+    let joinable = Some(json!({"is_joinable_by_session": true}));
+    vec![
+        (Method::GET, format!("/v1/status/{foreign}"), None, 400),
+        (Method::GET, tags.clone(), None, 404),
+        (Method::GET, format!("{tags}/eu"), None, 404),
+        (Method::POST, tags.clone(), name(), 404),
+        (Method::PATCH, format!("{tags}/eu"), name(), 404),
+        (Method::DELETE, format!("{tags}/eu"), None, 404),
+        (Method::PATCH, format!("/v1/deployments/{foreign}"), joinable, 404),
+        (Method::POST, format!("/v1/deployments/{foreign}:report"), Some(json!({"reason": "lag"})), 403),
+        (Method::DELETE, format!("/v1/stop/{foreign}"), None, 403),
+    ]
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bound_token_sees_and_touches_its_application_alone() {
     let world = World::with_arena().await;
@@ -125,12 +162,15 @@ async fn a_bound_token_sees_and_touches_its_application_alone() {
     assert_eq!((&list["total_count"], &list["data"][0]["request_id"]), (&json!(1), &json!(own)));
     let apps = world.call(Method::GET, "/v1/apps", &reader, None).await.expect(200);
     assert_eq!((&apps["total_count"], &apps["applications"][0]["name"]), (&json!(1), &json!("arena")));
+    for (method, path, body, code) in foreign_operations(&foreign) {
+        let answer = world.call(method.clone(), &path, &deployer, body.as_ref()).await;
+        assert_eq!(answer.code, code, "{method} {path}: {answer:?}");
+    }
     for (method, path, secret, body, codes) in [
-        (Method::GET, format!("/v1/status/{foreign}"), &reader, None, &[400][..]),
-        (Method::GET, "/v1/app/other".to_owned(), &reader, None, &[403, 404]),
+        (Method::GET, "/v1/app/other".to_owned(), &reader, None, &[403, 404][..]),
+        (Method::POST, "/v1/deployments:available".to_owned(), &reader, Some(named("other")), &[403]),
         (Method::GET, "/v1/app/other/versions".to_owned(), &reader, None, &[403, 404]),
         (Method::GET, "/v1/app/other/version/v1".to_owned(), &reader, None, &[403, 404]),
-        (Method::DELETE, format!("/v1/stop/{foreign}"), &deployer, None, &[403]),
         (Method::POST, "/v2/deployments".to_owned(), &deployer, Some(body), &[403]),
         (Method::PATCH, "/v1/app/other".to_owned(), &admin, Some(json!({"is_active": false})), &[403, 404]),
         (Method::DELETE, "/v1/app/other".to_owned(), &admin, None, &[403, 404]),

@@ -125,6 +125,18 @@ async fn required_fields_are_named_when_they_are_missing() {
                 "/ports/0/protocol",
             ],
         ),
+        (
+            "/v1/deployments/bulk-stop",
+            json!({"filters": [{"field": "request_id", "values": ["x"], "filter_type": "not"}]}),
+            &["/filters", "/filters/0/field", "/filters/0/values", "/filters/0/filter_type"],
+        ),
+        (
+            "/v1/deployments:available",
+            json!({"app_name": "arena", "app_version": "v1"}),
+            &["/app_name", "/app_version"],
+        ),
+        ("/v1/deployments/0123456789ab:report", json!({"reason": "lag"}), &["/reason"]),
+        ("/v1/deployments/0123456789ab/tags", json!({"name": "eu"}), &["/name"]),
     ] {
         for pointer in pointers {
             for missing in [None, Some(Value::Null)] {
@@ -158,8 +170,17 @@ async fn what_is_not_a_json_object_is_refused_everywhere() {
         "{'a':1}",
         &deep,
     ];
-    for path in ["/v2/deployments", "/v1/deploy", "/v1/app", "/v1/app/arena/version", "/spawnpoint/v1/tokens"]
-    {
+    for path in [
+        "/v2/deployments",
+        "/v1/deploy",
+        "/v1/app",
+        "/v1/app/arena/version",
+        "/v1/deployments/bulk-stop",
+        "/v1/deployments:available",
+        "/v1/deployments/0123456789ab:report",
+        "/v1/deployments/0123456789ab/tags",
+        "/spawnpoint/v1/tokens",
+    ] {
         for body in bodies {
             let answer = raw(&world, path, Some("application/json"), body.to_owned()).await;
             assert_eq!(answer.code, 400, "{path} {body:.40?}");
@@ -180,6 +201,10 @@ async fn bodies_are_bounded() {
         ("/v1/deploy", 256 * 1024),
         ("/v1/app", 1024 * 1024),
         ("/v1/app/arena/version", 1024 * 1024),
+        ("/v1/deployments/bulk-stop", 256 * 1024),
+        ("/v1/deployments:available", 256 * 1024),
+        ("/v1/deployments/0123456789ab:report", 256 * 1024),
+        ("/v1/deployments/0123456789ab/tags", 256 * 1024),
     ] {
         let body = format!("{{\"pad\":\"{}\"}}", "x".repeat(limit));
         let stream = futures_util::stream::iter(
@@ -222,6 +247,7 @@ async fn the_content_type_must_be_json_or_absent() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hostile_names_in_paths_find_nothing_and_break_nothing() {
     let world = World::with_arena().await;
+    let id = world.deploy_ready("v1").await;
     for name in [
         "%00",
         "%1b%5b31m",
@@ -241,6 +267,11 @@ async fn hostile_names_in_paths_find_nothing_and_break_nothing() {
             (Method::DELETE, format!("/v1/app/arena/version/{name}")),
             (Method::GET, format!("/v1/app/{name}/versions")),
             (Method::DELETE, format!("/spawnpoint/v1/tokens/{name}")),
+            (Method::GET, format!("/v1/deployments/{name}/tags")),
+            (Method::PATCH, format!("/v1/deployments/{name}")),
+            (Method::GET, format!("/v1/deployments/{id}/tags/{name}")),
+            (Method::PATCH, format!("/v1/deployments/{id}/tags/{name}")),
+            (Method::DELETE, format!("/v1/deployments/{id}/tags/{name}")),
         ] {
             let body = (method == Method::PATCH).then(|| json!({}));
             let answer = world.call(method.clone(), &path, ADMIN, body.as_ref()).await;

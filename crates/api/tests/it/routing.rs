@@ -35,7 +35,7 @@ async fn what_is_not_there_is_404_and_a_wrong_method_405_in_json() {
         "/v1",
         "/v3/deployments",
         "/v1/status",
-        "/v1/deployments:available",
+        "/v1/deployments:unavailable",
         "/v1//apps",
         "/%00",
         "/v1/self/stop/x",
@@ -50,6 +50,10 @@ async fn what_is_not_there_is_404_and_a_wrong_method_405_in_json() {
         (Method::PUT, "/v1/app/arena", "DELETE"),
         (Method::GET, "/v1/stop/000000000000", "DELETE"),
         (Method::GET, "/v1/stop/000000000000/", "DELETE"),
+        (Method::GET, "/v1/deployments:available", "POST"),
+        (Method::GET, "/v1/deployments/bulk-stop", "POST"),
+        (Method::PATCH, "/v1/deployments/bulk-stop", "POST"),
+        (Method::GET, "/v1/deployments/000000000000:report", "PATCH"),
     ] {
         let answer = world.call(method.clone(), path, ADMIN, None).await;
         check_v1("Error", &answer.expect(405));

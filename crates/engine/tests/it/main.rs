@@ -2,9 +2,11 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may panic")]
 #![expect(clippy::print_stderr, reason = "a skipped test says why")]
 
+mod bulk_stop;
 mod deploy;
 mod hosts;
 mod recovery;
 mod stop;
+mod tags;
 mod webhooks;
 mod world;

@@ -113,6 +113,12 @@ pub fn estimated_rtt_ms(a: GeoPoint, b: GeoPoint) -> f64 {
     rtt_micros(angle).round() / 1000.0
 }
 
+/// How good a position is for players; `None` without players.
+#[must_use]
+pub fn score(position: GeoPoint, players: &[GeoPoint]) -> Option<Score> {
+    Some(Crowd::of(players)?.score(Vector::from_degrees(position.latitude, position.longitude)))
+}
+
 /// Some players, at least one, made ready to be measured from many positions.
 pub(super) struct Crowd {
     players: Vec<Vector>,

@@ -185,6 +185,8 @@ on_both! {
         let kinds: Vec<_> = events.iter().map(|e| (e.kind.as_str(), e.at)).collect();
         assert_eq!(kinds, [("placed", after(2)), ("ready", after(1))]);
         assert_eq!(events[0].detail, r#"{"host":"a"}"#);
+        assert_eq!(world.store.count_events(id(1), &events[0].kind).await, Ok(1));
+        assert_eq!(world.store.count_events(id(1), "nothing").await, Ok(0));
         let orphan = world.commit(|tx| tx.append_event(id(9), NOW, "x", "{}")).await;
         assert_eq!(orphan, Err(Conflict::Missing { what: "deployment", key: id(9).to_string() }.into()));
     }

@@ -45,6 +45,11 @@ async fn found(world: &World, conditions: Vec<Condition>) -> Vec<u64> {
     let query = ListQuery { conditions, ..ListQuery::default() };
     let page = world.store.list_deployments(&query, ALL).await.unwrap();
     assert_eq!(page.total, u64::try_from(page.items.len()).unwrap());
+    assert_eq!(
+        world.store.all_deployments(&query).await.as_ref(),
+        Ok(&page.items),
+        "one page holds them all"
+    );
     page.items.iter().map(|d| u64::from_str_radix(&d.id.to_string(), 16).unwrap()).collect()
 }
 
