@@ -2,7 +2,8 @@
 //!
 //! It never means "everything": a request without a filter, or a filter without a value, is refused and nothing is
 //! stopped. Each deployment is stopped as [`Engine::stop`] does it and in a change of its own; the changes are stored side
-//! by side, so that the store groups them into few commits, and all of them are stored when this returns.
+//! by side, so that the store groups them into few commits, and all of them are stored when this returns. Then they are
+//! carried out in turn (`turns.rs`).
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -17,8 +18,7 @@ use spawnpoint_model::{Deployment, DeploymentId, Invalid};
 use crate::{Engine, Error};
 
 /// Stops that are stored side by side. More would only let other callers wait longer for their own commits.
-const AT_ONCE: usize = 64;
-
+const AT_ONCE: usize = 8;
 /// What of a deployment is compared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StopField {
@@ -105,7 +105,7 @@ impl Engine {
         let stops = rows.into_iter().map(|row| {
             let id = row.id;
             async move {
-                match self.stop_row(row, StopCause::User, None).await {
+                match self.record_stop(row, StopCause::User, None).await {
                     Ok(_) => Ok(Some(id)),
                     // It ended by itself meanwhile.
                     Err(Error::Gone(_) | Error::NotFound(_)) => Ok(None),
@@ -115,6 +115,7 @@ impl Engine {
         });
         // None is given up in the middle because another failed.
         let outcomes: Vec<_> = futures_util::stream::iter(stops).buffered(AT_ONCE).collect().await;
+        outcomes.iter().flatten().flatten().for_each(|id| self.wake_in_turn(*id));
         let stopped: Result<Vec<_>, Error> = outcomes.into_iter().collect();
         Ok(stopped?.into_iter().flatten().collect())
     }

@@ -20,6 +20,7 @@ use crate::resync::Strays;
 use crate::rows::Rows;
 use crate::timers::Timers;
 use crate::tokens::Tokens;
+use crate::turns::Turns;
 use crate::view::DeploymentView;
 use crate::webhooks::Sender;
 
@@ -108,6 +109,7 @@ pub(crate) struct Inner {
     pub(crate) tokens: Tokens,
     pub(crate) reconciler: Reconciler,
     pub(crate) timers: Timers,
+    pub(crate) turns: Turns,
     pub(crate) strays: Strays,
     pub(crate) sender: Sender,
     pub(crate) tracker: TaskTracker,
@@ -148,6 +150,7 @@ impl Engine {
             tokens: Tokens::new(store.clone()),
             reconciler: Reconciler::default(),
             timers: Timers::default(),
+            turns: Turns::default(),
             strays: Strays::default(),
             sender,
             tracker: TaskTracker::new(),

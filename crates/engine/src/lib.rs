@@ -35,6 +35,7 @@ mod tags;
 mod tasks;
 mod timers;
 pub mod tokens;
+mod turns;
 mod update_deployment;
 pub mod versions;
 pub mod view;

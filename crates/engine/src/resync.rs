@@ -53,7 +53,7 @@ impl Engine {
             }
         }
         for row in rows.values().filter(|row| differs(row, present.get(&row.id).copied())) {
-            self.wake(row.id);
+            self.wake_in_turn(row.id);
         }
         self.note_strays(runtime.id(), strays).await?;
         Ok(())
@@ -87,7 +87,7 @@ impl Engine {
         tracing::debug!(host.id = %runtime.id(), error = %error, "host could not be listed");
         for row in self.inner.rows.on_host(runtime.id()).await? {
             if row.state.phase == Phase::Ready && row.state.unreachable_since.is_none() {
-                self.wake(row.id);
+                self.wake_in_turn(row.id);
             }
         }
         Ok(())

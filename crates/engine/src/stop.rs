@@ -75,39 +75,46 @@ impl Engine {
         self.stop_row(row, StopCause::SelfStop, logs).await
     }
 
-    pub(crate) async fn stop_row(
+    async fn stop_row(
+        &self,
+        row: Arc<Deployment>,
+        cause: StopCause,
+        logs: Option<LogChoice>,
+    ) -> Result<StopOutcome, Error> {
+        let (row, at_once) = self.record_stop(row, cause, logs).await?;
+        self.wake(row.id);
+        let view = self.view(row).await?;
+        Ok(if at_once { StopOutcome::Stopping(view) } else { StopOutcome::Deferred(view) })
+    }
+
+    /// Stores that a deployment is to end. The row as it is then, and whether it can be carried out at once; whoever calls
+    /// has it looked at.
+    pub(crate) async fn record_stop(
         &self,
         mut row: Arc<Deployment>,
         cause: StopCause,
         logs: Option<LogChoice>,
-    ) -> Result<StopOutcome, Error> {
-        let mut at_once;
+    ) -> Result<(Arc<Deployment>, bool), Error> {
         loop {
-            at_once = stops_at_once(row.status());
+            let at_once = stops_at_once(row.status());
             if matches!(row.state.phase, Phase::Terminated(_)) {
                 return Err(Error::Gone(format!("Deployment {} has already been terminated", row.id)));
             }
             let Some(Decision { next: Some(next), webhooks, release, .. }) =
                 stop(&row, cause, self.now(), &self.inner.options.rules)
             else {
-                break;
+                return Ok((row, at_once));
             };
             let detail = json!({ "cause": cause, "logs": logs.as_ref().map(LogChoice::as_str) });
             let change = Change { webhooks, release, event: Some(("stop_requested", detail)) };
             match self.save(&row, next, change).await {
-                Ok(saved) => {
-                    row = saved;
-                    break;
-                }
+                Ok(saved) => return Ok((saved, at_once)),
                 Err(StoreError::Conflict(Conflict::Stale(id))) => {
                     row = self.inner.rows.find(id).await?.ok_or_else(|| not_found(id))?;
                 }
                 Err(other) => return Err(other.into()),
             }
         }
-        self.wake(row.id);
-        let view = self.view(row).await?;
-        Ok(if at_once { StopOutcome::Stopping(view) } else { StopOutcome::Deferred(view) })
     }
 }
 

@@ -6,6 +6,7 @@
 //! | watch | always, per host | hints from the engine wake rows |
 //! | resync | every 15 s, and when hints were lost, per host | probe, full list, differences; then strays are swept |
 //! | timers | when due | deadlines, `max_duration`, retention of errors |
+//! | turns | when there are any | rows that were found by the thousand are woken one after the other |
 //! | webhooks | when due | the outbox is sent |
 //! | gc | every 30 s | ended rows, ports after quarantine, old keys, unused revisions are deleted |
 //!
@@ -55,7 +56,9 @@ pub(crate) async fn start(engine: &Engine) {
             move || resync(engine.clone(), runtime.clone(), relist.clone())
         });
     }
-    for (name, task) in [("timers", Task::Timers), ("webhooks", Task::Webhooks), ("gc", Task::Gc)] {
+    for (name, task) in
+        [("timers", Task::Timers), ("turns", Task::Turns), ("webhooks", Task::Webhooks), ("gc", Task::Gc)]
+    {
         let inner = engine.clone();
         forever(engine, name, move || task.run(inner.clone()));
     }
@@ -83,6 +86,7 @@ async fn wake_all(engine: &Engine) {
 #[derive(Clone, Copy)]
 enum Task {
     Timers,
+    Turns,
     Webhooks,
     Gc,
 }
@@ -91,6 +95,7 @@ impl Task {
     async fn run(self, engine: Engine) {
         match self {
             Self::Timers => timers(engine).await,
+            Self::Turns => crate::turns::run(engine).await,
             Self::Webhooks => crate::webhooks::run(engine).await,
             Self::Gc => every(GC_EVERY, || gc(&engine)).await,
         }
@@ -174,7 +179,7 @@ async fn claim(engine: Engine) {
         tokio::time::sleep(CLAIM_EVERY).await;
         let now = engine.now();
         match engine.inner.store.claim_due(&owner, now, now.plus(Duration::from_secs(15)), CLAIM_MAX).await {
-            Ok(rows) => rows.into_iter().for_each(|row| engine.wake(row.id)),
+            Ok(rows) => rows.into_iter().for_each(|row| engine.wake_in_turn(row.id)),
             Err(error) => tracing::warn!(error = %error, "due deployments could not be read"),
         }
         if let Err(error) = engine.reload_hosts().await {
