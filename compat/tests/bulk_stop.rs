@@ -146,6 +146,36 @@ fn announced_once(received: &[Received], ids: &BTreeSet<String>) {
     assert_eq!(messages.len(), MANY);
 }
 
+#[test]
+fn a_kill_right_after_the_answer_loses_no_stop() {
+    let mut server = Server::start(hosts);
+    server.api.describe("arena", "v1", ("fake-game", "1"), &json!({}));
+    let receiver = Receiver::open();
+    let hook = json!({"url": receiver.url("/ended")});
+    let fields = json!({"tags": [TAG], "webhook_on_terminated": hook, "webhook_on_error": hook});
+    let ids: BTreeSet<String> = (0..200).map(|_| server.api.deploy("arena", "v1", &fields)).collect();
+    eventually("all are ready", PATIENCE, || {
+        (count(&server.api, &json!([tagged(), ready()])) == 200).then_some(())
+    });
+    let filters = json!({"filters": [{"field": "deployment_tags", "filter_type": "any", "values": [TAG]}]});
+    let stopped = server.api.post("/v1/deployments/bulk-stop", &filters).expect(202);
+    server.kill();
+    assert_eq!(stopped["processable"].as_array().map(Vec::len), Some(200));
+    // The fake hosts die with the server: who was not stopped would be in error now, its container being gone.
+    server.restart();
+    for id in &ids {
+        let _ = server.api.wait_for(id, "TERMINATED");
+        assert_eq!(server.api.status(id)["last_status"], "Status.TERMINATING");
+    }
+    let due: BTreeSet<_> = ids.iter().map(|id| (id.clone(), "TERMINATED".to_owned())).collect();
+    eventually("each is announced", PATIENCE, || {
+        let told: BTreeSet<_> = receiver.received().iter().map(Received::about).collect();
+        assert!(told.is_subset(&due), "{told:?}");
+        (told == due).then_some(())
+    });
+    server.audit();
+}
+
 /// Ends all others and looks for what is left.
 fn close(server: &Server) {
     let api = &server.api;
