@@ -10,8 +10,9 @@ pub const LARGE_BODY_BYTES_MAX: usize = 1024 * 1024;
 pub const BODY_READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time for the headers of a request to arrive; also how long a connection may idle between requests.
 pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
-/// Bytes of a request's line and headers.
-pub const HEADER_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of a request's line and headers: the longest query of a list with every byte percent-encoded, and as much again
+/// for the rest as such a query has before it is encoded.
+pub const HEADER_BYTES_MAX: usize = 4 * LIST_QUERY_BYTES_MAX;
 /// Headers of a request.
 pub const HEADERS_MAX: usize = 100;
 /// Connections at one time.
@@ -22,8 +23,8 @@ pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 64;
 pub const TOKEN_BYTES_MAX: usize = 512;
 /// Characters of the name of a log storage.
 pub const STORAGE_NAME_CHARS_MAX: usize = 64;
-/// Bytes of the `query` parameter of a list.
-pub const LIST_QUERY_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of the `query` parameter of a list, decoded.
+pub const LIST_QUERY_BYTES_MAX: usize = 8 * 1024;
 /// Items a page where the client does not say: deployments.
 pub const DEPLOYMENTS_PAGE: u32 = 20;
 /// Items a page where the client does not say: applications and versions. Unity reads the first page alone.

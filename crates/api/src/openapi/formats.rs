@@ -8,6 +8,12 @@ use serde_json::Value;
 /// Control characters, bidirectional controls, zero-width characters: `spawnpoint_model::names::is_invisible`.
 const INVISIBLE: &str = r"\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff";
 
+const WEB_ADDRESS_EXAMPLE: &str = "https://example.com/hooks/spawnpoint";
+
+fn web_address() -> String {
+    format!(r"[hH][tT][tT][pP][sS]?://[^\s/?#\\{INVISIBLE}][^{INVISIBLE}]*$")
+}
+
 /// The pattern and an example of a format; `None` for those of JSON Schema itself.
 #[must_use]
 pub fn describe(format: &str) -> Option<(String, &'static str)> {
@@ -40,10 +46,8 @@ pub fn describe(format: &str) -> Option<(String, &'static str)> {
         }
         // What a process can be given.
         "no-nul" => (r"^[^\u0000]*$".to_owned(), "value"),
-        "web-address" => (
-            format!(r"^[hH][tT][tT][pP][sS]?://[^\s/?#\\{INVISIBLE}]+"),
-            "https://example.com/hooks/spawnpoint",
-        ),
+        "web-address" => (format!("^{}", web_address()), WEB_ADDRESS_EXAMPLE),
+        "web-address-or-empty" => (format!(r"^\s*$|^{}", web_address()), WEB_ADDRESS_EXAMPLE),
         _ => return None,
     })
 }

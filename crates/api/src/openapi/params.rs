@@ -65,7 +65,7 @@ pub struct ListQueryParams {
     /// `created_at`, `is_joinable_by_session`, `available_session_sockets`; sorted by `created_at` or
     /// `available_session_sockets`.
     #[param(
-        max_length = 16_384,
+        max_length = 8192,
         example = r#"{"filters": [{"field": "status", "operator": "eq", "value": "ready"}]}"#
     )]
     pub query: Option<String>,

@@ -52,11 +52,7 @@ pub struct DeployV1Body {
     #[schema(max_items = 64)]
     pub tags: Option<Vec<TagText>>,
     /// Called when it is ready and when it failed; may be empty.
-    #[schema(
-        max_length = 2048,
-        pattern = r"^\s*$|^[hH][tT][tT][pP][sS]?://[^\s/?#\\]+",
-        example = "https://example.com/hooks/spawnpoint"
-    )]
+    #[schema(max_length = 2048, format = "web-address-or-empty")]
     pub webhook_url: Option<String>,
     /// In place of the version's command.
     #[schema(max_length = 4096, format = "prose", example = json!(null))]
