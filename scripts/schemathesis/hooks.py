@@ -46,6 +46,7 @@ RULES = [
     (r"", 400, r"(req_memory|resources\.memory_mib|memory_mib): must be \d+ to \d+ MiB \(at most twice the CPU units\)",
      "two fields together"),
     (r"", 400, r"ports(\[\d+\](\.\w+)?)?: .*", "ports must not clash; TLS and the number 0 have conditions"),
+    (r"/tags$", 400, r"name: the deployment has \d+ tags, the most possible", "a deployment has so many tags at most"),
     (r"PATCH ", 400, r"envs\[\d+\]\.value: is missing", "a variable without a value must be a hidden one that is there"),
     (r"", 400, r"dns_config: must have at most \d+ bytes as JSON", "any JSON, of a bounded size"),
     (r"/v1/app/.*version", 400, r"private_(username|token): .*", "a login is whole or not there"),

@@ -9,6 +9,9 @@ pub const ERROR: &str = "Error";
 /// The error body of v2.
 pub const ERROR_WITH_DETAILS: &str = "ErrorWithDetails";
 
+/// The one error without a body.
+const BARE: &str = "431";
+
 /// The name in a reference to a schema.
 #[must_use]
 pub fn schema_name(reference: &str) -> Option<&str> {
@@ -52,7 +55,7 @@ pub fn add_answers(document: &mut Value) {
                 answers.entry(code).or_insert_with(|| json!({"description": description}));
             }
             for (code, answer) in answers.iter_mut() {
-                if code.as_str() >= "400" && answer.get("content").is_none() {
+                if code.as_str() >= "400" && code != BARE && answer.get("content").is_none() {
                     answer["content"] = json!({"application/json": {"schema": reference(error)}});
                 }
             }
@@ -62,8 +65,14 @@ pub fn add_answers(document: &mut Value) {
 }
 
 fn common(operation: &Value) -> Vec<(&'static str, &'static str)> {
-    let mut common =
-        vec![("500", "A fault of the server."), ("503", "Not now: the server starts or is overloaded.")];
+    let mut common = vec![
+        (
+            BARE,
+            "The request line and headers are larger than 32 KiB. Answered by the connection, without a body.",
+        ),
+        ("500", "A fault of the server."),
+        ("503", "Not now: the server starts or is overloaded."),
+    ];
     let schemes = operation["security"].as_array();
     let needs = |name: &str| schemes.is_some_and(|all| all.iter().any(|scheme| scheme.get(name).is_some()));
     if schemes.is_none() || needs(API_TOKEN) {

@@ -334,7 +334,7 @@ pub struct DeployedV1Body<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     location: Option<PointBody>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = "basic")]
+    #[schema(value_type = Option<SortStrategy>, example = "basic")]
     ap_sort_strategy: Option<&'a str>,
 }
 

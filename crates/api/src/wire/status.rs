@@ -63,8 +63,8 @@ pub struct StatusBody<'a> {
     /// Places that are taken.
     #[schema(required, example = json!(null))]
     sockets_usage: Option<u32>,
-    /// None yet: sessions are not served.
-    #[schema(value_type = Vec<Object>, max_items = 0, example = json!([]))]
+    /// Its sessions; none yet, as sessions are not served.
+    #[schema(value_type = Vec<SessionItem>, example = json!([]))]
     sessions: [(); 0],
     /// `null` for the image's own.
     #[schema(required, example = json!(null))]
@@ -111,6 +111,28 @@ impl<'a> StatusBody<'a> {
             max_duration: row.spec.max_duration_minutes,
         }
     }
+}
+
+/// A session of a deployment.
+#[derive(ToSchema)]
+#[schema(as = StatusSession)]
+pub struct SessionItem {
+    /// Its id.
+    #[schema(example = "5d1e07a9c34b-s")]
+    pub session_id: String,
+    /// Where it stands.
+    pub status: StatusName,
+    /// Whether its deployment is ready.
+    #[schema(example = true)]
+    pub ready: bool,
+    /// Whether it has a deployment.
+    #[schema(example = true)]
+    pub linked: bool,
+    /// What it is.
+    pub kind: super::version::SessionKindName,
+    /// Players in it.
+    #[schema(example = 10)]
+    pub user_count: u32,
 }
 
 /// Writes the status of a deployment at `now`.

@@ -1,6 +1,5 @@
 //! The API over a real engine, a real SQLite database and fake hosts, without sockets where none are needed.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may panic")]
-#![expect(clippy::print_stderr, reason = "a skipped check says so")]
 
 mod admin;
 mod apps;
@@ -16,8 +15,10 @@ mod logging;
 mod openapi;
 mod own_token;
 mod rates;
+mod reference;
 mod routing;
 mod schemas;
 mod serving;
+mod shape;
 mod tags;
 mod world;

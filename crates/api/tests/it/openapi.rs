@@ -179,7 +179,8 @@ fn every_body_has_an_example_that_fits_its_schema() {
 fn errors_have_a_message() {
     for operation in operations() {
         for (code, answer) in operation.value["responses"].as_object().unwrap() {
-            if code.as_str() < "400" {
+            // 431 comes before there is a request.
+            if code.as_str() < "400" || code == "431" {
                 continue;
             }
             let schema = &answer["content"]["application/json"]["schema"];

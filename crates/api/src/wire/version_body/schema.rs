@@ -16,7 +16,7 @@ pub struct NewVersionBody {
     /// The registry's host; a scheme before it is taken off.
     #[schema(
         max_length = 255,
-        pattern = r"^(https?://)?(?![-./])(?!.*\.\.)[A-Za-z0-9._:/\[\]-]*$",
+        pattern = r"^(?!https?://[-./])(https?://)?(?![-./])(?!.*\.\.)[A-Za-z0-9._:/\[\]-]*$",
         example = "registry.example.com"
     )]
     pub docker_repository: String,
@@ -107,7 +107,7 @@ pub struct VersionPatchBody {
     /// The registry's host; a scheme before it is taken off.
     #[schema(
         max_length = 255,
-        pattern = r"^(https?://)?(?![-./])(?!.*\.\.)[A-Za-z0-9._:/\[\]-]*$",
+        pattern = r"^(?!https?://[-./])(https?://)?(?![-./])(?!.*\.\.)[A-Za-z0-9._:/\[\]-]*$",
         example = "registry.example.com"
     )]
     pub docker_repository: Option<String>,
