@@ -196,7 +196,9 @@ fn references(value: &Value) -> Vec<String> {
     }
 }
 
-/// What is wrong with a document whose parts do not fit is found by tests; a user is never told to mend it.
+#[cfg(test)]
+mod readers;
+
 #[cfg(test)]
 mod tests {
     use super::*;

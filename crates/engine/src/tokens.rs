@@ -199,12 +199,15 @@ impl Engine {
         Err(Error::Forbidden(format!("this token is not for the application {app}")))
     }
 
-    /// Tokens are made by tokens that are bound to nothing.
-    fn need_unbound(&self, actor: &Actor) -> Result<(), Error> {
+    /// Refuses a token that is bound to applications what concerns all of them: tokens, the audit, given-up webhooks.
+    ///
+    /// # Errors
+    /// `Forbidden`, without `admin` too.
+    pub fn need_unbound(&self, actor: &Actor) -> Result<(), Error> {
         self.need(actor, Scope::Admin)?;
         if actor.apps.is_empty() {
             return Ok(());
         }
-        Err(Error::Forbidden("a token that is bound to applications cannot manage tokens".to_owned()))
+        Err(Error::Forbidden("this concerns all applications, and the token is bound to some".to_owned()))
     }
 }

@@ -56,8 +56,9 @@ impl<'a> Invariant<'a> {
 )]
 pub async fn audit(
     State(state): State<ApiState>,
-    _caller: Caller<op::Administer>,
+    caller: Caller<op::Administer>,
 ) -> Result<Response, ApiError> {
+    state.engine().need_unbound(&caller.actor)?;
     let findings = state.engine().audit().await?;
     let violation_count = findings.iter().map(|finding| finding.violations.len()).sum();
     Ok(wire::ok(&Body { invariants: findings.iter().map(Invariant::of).collect(), violation_count }))

@@ -178,7 +178,7 @@ pub async fn revoke(
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn read(object: &Map<String, Value>) -> Result<NewToken, Invalids> {
+pub(crate) fn read(object: &Map<String, Value>) -> Result<NewToken, Invalids> {
     let problems = Problems::new();
     let body = Fields::new(object, &problems);
     body.require("name");

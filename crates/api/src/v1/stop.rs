@@ -78,17 +78,19 @@ pub(super) fn stopped(outcome: &StopOutcome, now: Timestamp) -> Response {
 /// `container_log_storage`: `true`, `false` or the name of a storage. A name that is not known never fails a stop.
 pub(super) fn log_choice(parameters: &Parameters) -> Result<Option<LogChoice>, ApiError> {
     const NAME: &str = "container_log_storage";
-    let Some(text) = parameters.get(NAME).map(str::trim).filter(|text| !text.is_empty()) else {
+    let Some(text) = parameters.get(NAME) else { return Ok(None) };
+    let checked = spawnpoint_model::names::check_text(text, 0..=STORAGE_NAME_CHARS_MAX);
+    checked.map_err(|invalid| Invalid::new(NAME, invalid.problem))?;
+    let text = text.trim();
+    if text.is_empty() {
         return Ok(None);
-    };
+    }
     if text.eq_ignore_ascii_case("true") {
         return Ok(Some(LogChoice::Configured));
     }
     if text.eq_ignore_ascii_case("false") {
         return Ok(Some(LogChoice::Skip));
     }
-    let checked = spawnpoint_model::names::check_text(text, 1..=STORAGE_NAME_CHARS_MAX);
-    checked.map_err(|invalid| Invalid::new(NAME, invalid.problem))?;
     Ok(Some(LogChoice::Storage(text.to_owned())))
 }
 
@@ -104,6 +106,8 @@ mod tests {
     fn logs_are_kept_as_configured_skipped_or_stored_by_name() {
         assert_eq!(choice("").unwrap(), None);
         assert_eq!(choice("container_log_storage=").unwrap(), None);
+        assert_eq!(choice("container_log_storage=%20").unwrap(), None);
+        assert_eq!(choice("container_log_storage=%0A").unwrap_err().status(), 400);
         assert_eq!(choice("container_log_storage=True").unwrap(), Some(LogChoice::Configured));
         assert_eq!(choice("container_log_storage=false").unwrap(), Some(LogChoice::Skip));
         assert_eq!(

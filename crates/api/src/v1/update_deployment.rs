@@ -3,6 +3,8 @@
 use axum::extract::State;
 use axum::response::Response;
 use serde::Serialize;
+use serde_json::{Map, Value};
+use spawnpoint_model::Invalids;
 use utoipa::ToSchema;
 
 use crate::auth::{Caller, op};
@@ -57,10 +59,16 @@ pub async fn update_deployment(
     Segments(id): Segments<String>,
     body: SmallJson,
 ) -> Result<Response, ApiError> {
-    let problems = Problems::new();
-    let joinable = Fields::new(&body.object, &problems).boolean("is_joinable_by_session");
-    problems.into_result()?;
+    let joinable = read(&body.object)?;
     let is_joinable_by_session =
         state.engine().set_joinable(&caller.actor, path::deployment(&id)?, joinable).await?;
     Ok(wire::ok(&UpdatedBody { is_joinable_by_session }))
+}
+
+/// Reads a change.
+pub(crate) fn read(object: &Map<String, Value>) -> Result<Option<bool>, Invalids> {
+    let problems = Problems::new();
+    let joinable = Fields::new(object, &problems).boolean("is_joinable_by_session");
+    problems.into_result()?;
+    Ok(joinable)
 }

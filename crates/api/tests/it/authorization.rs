@@ -1,147 +1,328 @@
 //! Who may do what: every operation by every kind of token, and every spelling of the header.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderValue, Method, Request};
 use serde_json::{Value, json};
+use spawnpoint_engine::callback::{Purpose, number, token};
+use spawnpoint_model::token::Scope;
 
-use crate::world::{ADMIN, World, deployment, version};
+use crate::openapi::{Operation, operations};
+use crate::world::{ADMIN, Answer, World, deployment, vault, version};
 
-/// The least scope of an operation.
-#[derive(Clone, Copy, PartialEq, PartialOrd, Debug)]
+/// What an operation needs at least.
+#[derive(Clone, Copy, PartialEq, Debug)]
 enum Needs {
     Nothing,
-    Read,
-    Deploy,
-    Admin,
+    Scope(Scope),
+    /// The token that the container of the deployment was given for this.
+    Own(Purpose),
 }
 
-/// Every operation that takes an API token, on things that are there, and what it needs. `{id}` is a ready deployment.
-fn operations() -> Vec<(Method, &'static str, Option<Value>, Needs)> {
-    let app = || json!({"name": "made", "is_active": true, "image": ""});
+const READ: Needs = Needs::Scope(Scope::Read);
+const DEPLOY: Needs = Needs::Scope(Scope::Deploy);
+const ADMINISTER: Needs = Needs::Scope(Scope::Admin);
+const STOP_ITSELF: Needs = Needs::Own(Purpose::SelfStop);
+const CONTEXT: Needs = Needs::Own(Purpose::Context);
+
+/// An operation on something that is there.
+struct Row {
+    /// As it is described.
+    name: &'static str,
+    /// Where it is called. `{id}` is a ready deployment; `{stop}` and `{context}` are its numbers.
+    path: &'static str,
+    body: Option<Value>,
+    needs: Needs,
+    /// What a token with every scope that is bound to another application may be answered.
+    bound_elsewhere: &'static [u16],
+}
+
+/// Shows nothing of others, or concerns nobody in particular.
+const HARMLESS: &[u16] = &[200, 201, 204];
+/// Hidden or forbidden.
+const KEPT_OUT: &[u16] = &[403, 404];
+
+fn row(
+    name: &'static str,
+    path: &'static str,
+    body: Option<Value>,
+    needs: Needs,
+    bound_elsewhere: &'static [u16],
+) -> Row {
+    Row { name, path, body, needs, bound_elsewhere }
+}
+
+/// Every operation. The order matters: what removes things comes last.
+fn matrix() -> Vec<Row> {
     let v1 = json!({"app_name": "arena", "ip_list": ["1.2.3.4"]});
+    let app = json!({"name": "made", "is_active": true, "image": ""});
+    let change = || Some(json!({"is_active": true}));
+    let mut rows = vec![
+        row("GET /monitor", "/monitor", None, Needs::Nothing, HARMLESS),
+        row("GET /swagger.json", "/swagger.json", None, Needs::Nothing, HARMLESS),
+        row("GET /v2/openapi.json", "/v2/openapi.json", None, Needs::Nothing, HARMLESS),
+        row("GET /v1/apps", "/v1/apps", None, READ, HARMLESS),
+        row("GET /v1/app/{app_name}", "/v1/app/arena", None, READ, KEPT_OUT),
+        row("GET /v1/app/{app_name}/versions", "/v1/app/arena/versions", None, READ, KEPT_OUT),
+        row(
+            "GET /v1/app/{app_name}/version/{version_name}",
+            "/v1/app/arena/version/v1",
+            None,
+            READ,
+            KEPT_OUT,
+        ),
+        row("GET /v1/deployments", "/v1/deployments", None, READ, HARMLESS),
+        row("GET /v1/status/{request_id}", "/v1/status/{id}", None, READ, &[400]),
+        row("GET /v1/ip", "/v1/ip", None, READ, HARMLESS),
+        row("GET /v1/wizard/registry-credentials", "/v1/wizard/registry-credentials", None, READ, &[404]),
+        row("POST /v1/wizard/init-quick-start", "/v1/wizard/init-quick-start", change(), READ, HARMLESS),
+        row("POST /v2/deployments", "/v2/deployments", Some(deployment("v1")), DEPLOY, KEPT_OUT),
+        row("POST /v1/deploy", "/v1/deploy", Some(v1), DEPLOY, KEPT_OUT),
+        row("POST /v1/app", "/v1/app", Some(app), ADMINISTER, KEPT_OUT),
+        row("PATCH /v1/app/{app_name}", "/v1/app/arena", change(), ADMINISTER, KEPT_OUT),
+    ];
+    rows.extend(running());
+    let version_path = "/v1/app/arena/version/v1";
+    let new_version = Some(version("v2", "a/b", "1"));
+    rows.extend([
+        row("POST /v1/app/{app_name}/version", "/v1/app/arena/version", new_version, ADMINISTER, KEPT_OUT),
+        row("PATCH /v1/app/{app_name}/version/{version_name}", version_path, change(), ADMINISTER, KEPT_OUT),
+        row(
+            "GET /v1/context/{request_id}/{security_number}",
+            "/v1/context/{id}/{context}",
+            None,
+            CONTEXT,
+            &[401],
+        ),
+        row(
+            "POST /v1/context/{request_id}/{security_number}/tags",
+            "/v1/context/{id}/{context}/tags",
+            Some(json!({"name": "x"})),
+            CONTEXT,
+            &[401],
+        ),
+        row(
+            "DELETE /v1/context/{request_id}/{security_number}/tags/{tag_name}",
+            "/v1/context/{id}/{context}/tags/x",
+            None,
+            CONTEXT,
+            &[401],
+        ),
+        row(
+            "DELETE /v1/self/stop/{request_id}/{access_point_id}",
+            "/v1/self/stop/{id}/{stop}",
+            None,
+            STOP_ITSELF,
+            &[401],
+        ),
+        row("DELETE /v1/stop/{request_id}", "/v1/stop/{id}", None, DEPLOY, KEPT_OUT),
+        row("DELETE /v1/app/{app_name}/version/{version_name}", version_path, None, ADMINISTER, KEPT_OUT),
+        row("DELETE /v1/app/{app_name}", "/v1/app/arena", None, ADMINISTER, KEPT_OUT),
+    ]);
+    rows.extend(extensions());
+    rows
+}
+
+/// Tags, and the calls on running deployments.
+fn running() -> Vec<Row> {
+    let tags = "/v1/deployments/{id}/tags";
+    let name = |name: &str| Some(json!({"name": name}));
+    let asked = Some(json!({"app_name": "arena", "app_version": "v1"}));
+    let nobody = json!([{"field": "request_id", "values": ["0123456789ab"], "filter_type": "any"}]);
     vec![
-        (Method::GET, "/monitor", None, Needs::Nothing),
-        (Method::GET, "/v1/apps", None, Needs::Read),
-        (Method::GET, "/v1/app/arena", None, Needs::Read),
-        (Method::GET, "/v1/app/arena/versions", None, Needs::Read),
-        (Method::GET, "/v1/app/arena/version/v1", None, Needs::Read),
-        (Method::GET, "/v1/deployments", None, Needs::Read),
-        (Method::GET, "/v1/status/{id}", None, Needs::Read),
-        (Method::GET, "/v1/ip", None, Needs::Read),
-        (Method::GET, "/v1/wizard/registry-credentials", None, Needs::Read),
-        (Method::POST, "/v1/wizard/init-quick-start", Some(json!({"source": "unity"})), Needs::Read),
-        (Method::POST, "/v2/deployments", Some(deployment("v1")), Needs::Deploy),
-        (Method::POST, "/v1/deploy", Some(v1), Needs::Deploy),
-        (Method::GET, "/v1/deployments/{id}/tags", None, Needs::Read),
-        (Method::GET, "/v1/deployments/{id}/tags/eu", None, Needs::Read),
-        (Method::POST, "/v1/deployments:available", Some(named("arena")), Needs::Read),
-        (Method::POST, "/v1/deployments/{id}/tags", Some(json!({"name": "us"})), Needs::Deploy),
-        (Method::PATCH, "/v1/deployments/{id}/tags/eu", Some(json!({"name": "us"})), Needs::Deploy),
-        (Method::DELETE, "/v1/deployments/{id}/tags/eu", None, Needs::Deploy),
-        (Method::PATCH, "/v1/deployments/{id}", Some(json!({"is_joinable_by_session": true})), Needs::Deploy),
-        (Method::POST, "/v1/deployments/{id}:report", Some(json!({"reason": "lag"})), Needs::Deploy),
-        (Method::POST, "/v1/deployments/bulk-stop", Some(all_but("0123456789ab")), Needs::Deploy),
-        (Method::DELETE, "/v1/stop/{id}", None, Needs::Deploy),
-        (Method::POST, "/v1/app", Some(app()), Needs::Admin),
-        (Method::PATCH, "/v1/app/arena", Some(json!({"is_active": true})), Needs::Admin),
-        (Method::POST, "/v1/app/arena/version", Some(version("v2", "a/b", "1")), Needs::Admin),
-        (Method::PATCH, "/v1/app/arena/version/v1", Some(json!({"is_active": true})), Needs::Admin),
-        (Method::DELETE, "/v1/app/arena/version/v1", None, Needs::Admin),
-        (Method::DELETE, "/v1/app/arena", None, Needs::Admin),
-        (Method::GET, "/spawnpoint/v1/tokens", None, Needs::Admin),
-        (Method::POST, "/spawnpoint/v1/tokens", Some(json!({"name": "t", "scope": "admin"})), Needs::Admin),
-        (Method::DELETE, "/spawnpoint/v1/tokens/nobody", None, Needs::Admin),
-        (Method::GET, "/spawnpoint/v1/audit", None, Needs::Admin),
-        (Method::GET, "/spawnpoint/v1/webhooks/dead", None, Needs::Admin),
-        (Method::POST, "/spawnpoint/v1/webhooks/dead/nobody:replay", Some(json!({})), Needs::Admin),
+        row("POST /v1/deployments:available", "/v1/deployments:available", asked, READ, KEPT_OUT),
+        row("POST /v1/deployments/{request_id}/tags", tags, name("us"), DEPLOY, KEPT_OUT),
+        row("GET /v1/deployments/{request_id}/tags", tags, None, READ, KEPT_OUT),
+        row("GET /v1/deployments/{request_id}/tags/{tag_name}", "/v1/deployments/{id}/tags/us", None, READ, KEPT_OUT),
+        row(
+            "PATCH /v1/deployments/{request_id}/tags/{tag_name}",
+            "/v1/deployments/{id}/tags/us",
+            name("eu"),
+            DEPLOY,
+            KEPT_OUT,
+        ),
+        row(
+            "DELETE /v1/deployments/{request_id}/tags/{tag_name}",
+            "/v1/deployments/{id}/tags/eu",
+            None,
+            DEPLOY,
+            KEPT_OUT,
+        ),
+        row(
+            "PATCH /v1/deployments/{request_id}",
+            "/v1/deployments/{id}",
+            Some(json!({"is_joinable_by_session": true})),
+            DEPLOY,
+            KEPT_OUT,
+        ),
+        row(
+            "POST /v1/deployments/{request_id}:report",
+            "/v1/deployments/{id}:report",
+            Some(json!({"reason": "lag"})),
+            DEPLOY,
+            KEPT_OUT,
+        ),
+        row(
+            "POST /v1/deployments/bulk-stop",
+            "/v1/deployments/bulk-stop",
+            Some(json!({"filters": nobody})),
+            DEPLOY,
+            &[202],
+        ),
     ]
 }
 
-/// Asks for deployments with room.
-fn named(app: &str) -> Value {
-    json!({"app_name": app, "app_version": "v1"})
+fn extensions() -> Vec<Row> {
+    let token = json!({"name": "t", "scope": "admin"});
+    let dead = "/spawnpoint/v1/webhooks/dead";
+    vec![
+        row("GET /spawnpoint/v1/tokens", "/spawnpoint/v1/tokens", None, ADMINISTER, KEPT_OUT),
+        row("POST /spawnpoint/v1/tokens", "/spawnpoint/v1/tokens", Some(token), ADMINISTER, KEPT_OUT),
+        row("DELETE /spawnpoint/v1/tokens/{id}", "/spawnpoint/v1/tokens/nobody", None, ADMINISTER, KEPT_OUT),
+        row("GET /spawnpoint/v1/audit", "/spawnpoint/v1/audit", None, ADMINISTER, KEPT_OUT),
+        row("GET /spawnpoint/v1/webhooks/dead", dead, None, ADMINISTER, KEPT_OUT),
+        row(
+            "POST /spawnpoint/v1/webhooks/dead/{id}:replay",
+            "/spawnpoint/v1/webhooks/dead/nobody:replay",
+            Some(json!({})),
+            ADMINISTER,
+            KEPT_OUT,
+        ),
+    ]
 }
 
-/// A bulk stop of everything but one.
-fn all_but(id: &str) -> Value {
-    json!({"filters": [{"field": "request_id", "values": [id], "filter_type": "not"}]})
+fn own_secret(purpose: Purpose, id: &str) -> String {
+    token(&vault(), purpose, id.parse().unwrap())
+}
+
+impl Row {
+    fn method(&self) -> Method {
+        Method::from_bytes(self.name.split(' ').next().unwrap().as_bytes()).unwrap()
+    }
+
+    fn path(&self, id: &str) -> String {
+        let number = |purpose| number(&vault(), purpose, id.parse().unwrap()).to_string();
+        let path = self.path.replace("{id}", id).replace("{stop}", &number(Purpose::SelfStop));
+        path.replace("{context}", &number(Purpose::Context))
+    }
+
+    /// The code for a token with a scope that is bound to nothing; `None` if it is let in.
+    fn refusal(&self, scope: Scope) -> Option<u16> {
+        match self.needs {
+            Needs::Nothing => None,
+            Needs::Own(_) => Some(401),
+            Needs::Scope(needed) => (needed > scope).then_some(403),
+        }
+    }
+}
+
+#[test]
+fn every_operation_is_in_the_matrix() {
+    let described: BTreeSet<String> = operations().iter().map(Operation::name).collect();
+    let listed: BTreeSet<String> = matrix().iter().map(|row| row.name.to_owned()).collect();
+    assert_eq!(described, listed);
+}
+
+/// Secrets that open nothing, whatever the operation.
+async fn useless_tokens(world: &World) -> Vec<(&'static str, Option<String>)> {
+    let revoked = world.token("admin", &[]).await;
+    let listed = world.get("/spawnpoint/v1/tokens").await.expect(200);
+    let id =
+        listed["tokens"].as_array().unwrap().iter().find(|t| t["name"] == "admin []").unwrap()["id"].clone();
+    world.delete(&format!("/spawnpoint/v1/tokens/{}", id.as_str().unwrap())).await;
+    let body = json!({"name": "short", "scope": "admin", "expires_in_seconds": 60});
+    let expired =
+        world.post("/spawnpoint/v1/tokens", &body).await.expect(201)["token"].as_str().unwrap().to_owned();
+    assert_eq!(world.call(Method::GET, "/v1/apps", &expired, None).await.code, 200, "not yet");
+    world.clock.advance(Duration::from_secs(61));
+    let other = world.deploy_ready("v1").await;
+    vec![
+        ("none", None),
+        ("unknown", Some("0123456789abcdef".to_owned())),
+        ("expired", Some(expired)),
+        ("revoked", Some(revoked)),
+        ("another container's", Some(own_secret(Purpose::SelfStop, &other))),
+        ("another container's, for its context", Some(own_secret(Purpose::Context, &other))),
+    ]
+}
+
+async fn ask(world: &World, row: &Row, id: &str, secret: Option<&str>) -> Answer {
+    let request = Request::builder().method(row.method()).uri(row.path(id));
+    let request = secret.into_iter().fold(request, |request, secret| request.header(AUTHORIZATION, secret));
+    let body = row.body.as_ref().map_or_else(Body::empty, |body| Body::from(body.to_string()));
+    world.send(request.body(body).unwrap()).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_token_may_not_do_is_403_and_without_one_it_is_401() {
+async fn no_token_does_more_than_it_may() {
     let world = World::with_arena().await;
+    world.create_app("other").await;
     let id = world.deploy_ready("v1").await;
-    let revoked = world.token("admin", &[]).await;
-    let listed = world.get("/spawnpoint/v1/tokens").await.expect(200);
-    let last =
-        listed["tokens"].as_array().unwrap().iter().find(|t| t["name"] == "admin []").unwrap()["id"].clone();
-    world.delete(&format!("/spawnpoint/v1/tokens/{}", last.as_str().unwrap())).await;
-    let kinds = [
-        ("unknown", "0123456789abcdef".to_owned(), Needs::Nothing, 401),
-        ("revoked", revoked, Needs::Nothing, 401),
-        ("read", world.token("read", &[]).await, Needs::Read, 403),
-        ("deploy", world.token("deploy", &[]).await, Needs::Deploy, 403),
-    ];
-    for (method, path, body, needs) in operations() {
-        let path = path.replace("{id}", &id);
-        let anonymous = Request::builder().method(method.clone()).uri(&path).body(Body::from("{}")).unwrap();
-        let answer = world.send(anonymous).await;
-        assert_eq!(
-            answer.code == 401,
-            needs != Needs::Nothing,
-            "{method} {path} without a token: {answer:?}"
-        );
-        for (kind, secret, may, refusal) in &kinds {
-            if needs > *may {
-                let answer = world.call(method.clone(), &path, secret, body.as_ref()).await;
-                assert_eq!(answer.code, *refusal, "{method} {path} with {kind}: {answer:?}");
+    let useless = useless_tokens(&world).await;
+    let scopes = [("read", Scope::Read), ("deploy", Scope::Deploy), ("admin", Scope::Admin)];
+    let mut scoped = Vec::new();
+    for (name, scope) in scopes {
+        scoped.push((name, scope, world.token(name, &[]).await));
+    }
+    let bound = world.token("admin", &["other"]).await;
+    let before = world.get("/v1/apps").await.text;
+    for row in matrix() {
+        for (kind, secret) in &useless {
+            let answer = ask(&world, &row, &id, secret.as_deref()).await;
+            let let_in = answer.code != 401;
+            assert_eq!(let_in, row.needs == Needs::Nothing, "{} with {kind}: {answer:?}", row.name);
+        }
+        for purpose in [Purpose::SelfStop, Purpose::Context] {
+            if row.needs != Needs::Own(purpose) && row.needs != Needs::Nothing {
+                let answer = ask(&world, &row, &id, Some(&own_secret(purpose, &id))).await;
+                assert_eq!(answer.code, 401, "{} with the container's {purpose:?}: {answer:?}", row.name);
+            }
+        }
+        for (kind, scope, secret) in &scoped {
+            if let Some(code) = row.refusal(*scope) {
+                let answer = ask(&world, &row, &id, Some(secret)).await;
+                assert_eq!(answer.code, code, "{} with {kind}: {answer:?}", row.name);
                 assert!(!answer.message().is_empty());
             }
         }
+        let answer = ask(&world, &row, &id, Some(&bound)).await;
+        assert!(row.bound_elsewhere.contains(&answer.code), "{} bound elsewhere: {answer:?}", row.name);
+        let tells = answer.code < 400 && row.needs != Needs::Nothing && answer.text.contains("arena");
+        assert!(!tells, "{} bound elsewhere: {answer:?}", row.name);
     }
-    assert_eq!(world.count().await, 1, "nothing of that did anything");
-    assert_eq!(world.get(&format!("/v1/status/{id}")).await.expect(200)["current_status"], "Status.READY");
+    assert_eq!(
+        (world.count().await, world.get("/v1/apps").await.text),
+        (2, before),
+        "nothing of that did anything"
+    );
+    let status = world.get(&format!("/v1/status/{id}")).await.expect(200);
+    assert_eq!((&status["current_status"], &status["tags"]), (&json!("Status.READY"), &json!([])));
     world.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_token_may_do_works() {
     let world = World::with_arena().await;
-    let secrets = [world.token("read", &[]).await, world.token("deploy", &[]).await, ADMIN.to_owned()];
-    for (method, path, body, needs) in operations() {
-        let secret = match needs {
-            Needs::Nothing | Needs::Read => &secrets[0],
-            Needs::Deploy => &secrets[1],
-            Needs::Admin => &secrets[2],
+    let (reader, deployer) = (world.token("read", &["arena"]).await, world.token("deploy", &["arena"]).await);
+    let mut id = world.deploy_ready("v1").await;
+    for row in matrix() {
+        let secret = match row.needs {
+            Needs::Nothing => None,
+            Needs::Scope(Scope::Read) => Some(reader.clone()),
+            Needs::Scope(Scope::Deploy) => Some(deployer.clone()),
+            Needs::Scope(Scope::Admin) => Some(ADMIN.to_owned()),
+            Needs::Own(purpose) => Some(own_secret(purpose, &id)),
         };
-        let path = if path.contains("{id}") {
-            path.replace("{id}", &world.deploy_ready("v1").await)
-        } else {
-            path.to_owned()
-        };
-        let answer = world.call(method.clone(), &path, secret, body.as_ref()).await;
-        assert!(![401, 403, 429, 500].contains(&answer.code), "{method} {path}: {answer:?}");
+        let answer = ask(&world, &row, &id, secret.as_deref()).await;
+        assert!(![401, 403, 429, 500].contains(&answer.code), "{}: {answer:?}", row.name);
+        if row.needs == STOP_ITSELF {
+            id = world.deploy_ready("v1").await;
+        }
     }
     world.end().await;
-}
-
-/// What is asked about and done to a deployment of another's application, and how that is refused.
-fn foreign_operations(foreign: &str) -> Vec<(Method, String, Option<Value>, u16)> {
-    let tags = format!("/v1/deployments/{foreign}/tags");
-    let name = || Some(json!({"name": "us"}));
-    let joinable = Some(json!({"is_joinable_by_session": true}));
-    vec![
-        (Method::GET, format!("/v1/status/{foreign}"), None, 400),
-        (Method::GET, tags.clone(), None, 404),
-        (Method::GET, format!("{tags}/eu"), None, 404),
-        (Method::POST, tags.clone(), name(), 404),
-        (Method::PATCH, format!("{tags}/eu"), name(), 404),
-        (Method::DELETE, format!("{tags}/eu"), None, 404),
-        (Method::PATCH, format!("/v1/deployments/{foreign}"), joinable, 404),
-        (Method::POST, format!("/v1/deployments/{foreign}:report"), Some(json!({"reason": "lag"})), 403),
-        (Method::DELETE, format!("/v1/stop/{foreign}"), None, 403),
-    ]
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -162,15 +343,12 @@ async fn a_bound_token_sees_and_touches_its_application_alone() {
     assert_eq!((&list["total_count"], &list["data"][0]["request_id"]), (&json!(1), &json!(own)));
     let apps = world.call(Method::GET, "/v1/apps", &reader, None).await.expect(200);
     assert_eq!((&apps["total_count"], &apps["applications"][0]["name"]), (&json!(1), &json!("arena")));
-    for (method, path, body, code) in foreign_operations(&foreign) {
-        let answer = world.call(method.clone(), &path, &deployer, body.as_ref()).await;
-        assert_eq!(answer.code, code, "{method} {path}: {answer:?}");
-    }
     for (method, path, secret, body, codes) in [
-        (Method::GET, "/v1/app/other".to_owned(), &reader, None, &[403, 404][..]),
-        (Method::POST, "/v1/deployments:available".to_owned(), &reader, Some(named("other")), &[403]),
+        (Method::GET, format!("/v1/status/{foreign}"), &reader, None, &[400][..]),
+        (Method::GET, "/v1/app/other".to_owned(), &reader, None, &[403, 404]),
         (Method::GET, "/v1/app/other/versions".to_owned(), &reader, None, &[403, 404]),
         (Method::GET, "/v1/app/other/version/v1".to_owned(), &reader, None, &[403, 404]),
+        (Method::DELETE, format!("/v1/stop/{foreign}"), &deployer, None, &[403]),
         (Method::POST, "/v2/deployments".to_owned(), &deployer, Some(body), &[403]),
         (Method::PATCH, "/v1/app/other".to_owned(), &admin, Some(json!({"is_active": false})), &[403, 404]),
         (Method::DELETE, "/v1/app/other".to_owned(), &admin, None, &[403, 404]),

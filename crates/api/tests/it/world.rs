@@ -215,6 +215,11 @@ impl World {
     }
 }
 
+/// The installation's keys.
+pub fn vault() -> Vault {
+    Vault::from_master_key([7; 32])
+}
+
 /// The body of a version with the UDP port 7777.
 pub fn version(name: &str, image: &str, tag: &str) -> Value {
     json!({
@@ -272,7 +277,7 @@ fn parts(store: &Store, clock: &Arc<ManualClock>, hosts: &[Arc<FakeEngine>]) -> 
         positions: Arc::new(spawnpoint_engine::positions::NoPositions),
         render_status: Arc::new(render_status),
         store: store.clone(),
-        vault: Arc::new(Vault::from_master_key([7; 32])),
+        vault: Arc::new(vault()),
         hosts: setups.collect(),
     }
 }

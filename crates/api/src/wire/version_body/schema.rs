@@ -55,7 +55,7 @@ pub struct NewVersionBody {
     #[schema(maximum = 2_147_483_647, example = 0)]
     pub req_video: Option<u32>,
     /// Minutes a deployment may run; 0 and less: forever.
-    #[schema(example = 1440)]
+    #[schema(minimum = -2_147_483_648_i64, maximum = 2_147_483_647, example = 1440)]
     pub max_duration: Option<i32>,
     /// Seconds an attempt may take to become ready.
     #[schema(minimum = 1, maximum = 3600, example = 120)]
@@ -146,7 +146,7 @@ pub struct VersionPatchBody {
     #[schema(maximum = 2_147_483_647, example = 0)]
     pub req_video: Option<u32>,
     /// Minutes a deployment may run; 0 and less: forever.
-    #[schema(example = 1440)]
+    #[schema(minimum = -2_147_483_648_i64, maximum = 2_147_483_647, example = 1440)]
     pub max_duration: Option<i32>,
     /// Seconds an attempt may take to become ready.
     #[schema(minimum = 1, maximum = 3600, example = 120)]
