@@ -8,9 +8,10 @@ set -uo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 profile=default
+long=
 for argument in "$@"; do
   case $argument in
-    --long) export SPAWNPOINT_LONG=1 profile=long ;;
+    --long) export SPAWNPOINT_LONG=1 profile=long long=--long ;;
     *) die "unknown option $argument; there is only --long" ;;
   esac
 done
@@ -88,6 +89,8 @@ if cargo nextest --version >/dev/null 2>&1; then
 else
   run_tests "tests" cargo test --locked -q --workspace --lib --bins --tests --no-fail-fast
 fi
+# shellcheck disable=SC2086 # nothing, or one word
+check "the served descriptions against the server (schemathesis)" bash scripts/schemathesis.sh $long
 run_tests "examples in the documentation" cargo test --locked -q --workspace --doc --no-fail-fast
 
 stop_postgres
