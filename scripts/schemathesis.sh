@@ -57,7 +57,9 @@ done
   printf '[[site]]\nname = "here"\ncity = "Montreal"\ncontinent = "North America"\nlatitude = 45.5\nlongitude = -73.57\n'
   printf '[[site.host]]\nname = "host-1"\ndriver = "fake"\nport_range = "10000-25999"\n'
   printf 'capacity = { cpu_units = 1048576, memory_mib = 1048576 }\n'
+  printf '[registry]\nurl = "registry.test"\nproject = "studio"\nusername = "robot"\ntoken_file = "%s/registry-token"\n' "$dir"
 } >"$dir/config.toml"
+echo a-secret-for-pushing >"$dir/registry-token" && chmod 600 "$dir/registry-token"
 
 SPAWNPOINT_ADMIN_TOKEN=$(head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \n')
 SPAWNPOINT_TEST_URL=http://127.0.0.1:$port

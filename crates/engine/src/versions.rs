@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-use spawnpoint_model::app::{ImageSource, RestartPolicy, SessionConfig, Version, VersionSpec};
+use spawnpoint_model::app::{ImageSource, RestartPolicy, SessionConfig, SessionKind, Version, VersionSpec};
 use spawnpoint_model::env::{EnvValue, EnvVar};
+use spawnpoint_model::limits::SESSION_MAX_DURATION_MINUTES_DEFAULT;
 use spawnpoint_model::names::{AppName, VersionName};
 use spawnpoint_model::port::PortSpec;
 use spawnpoint_model::query::{Page, Paged};
@@ -68,9 +69,49 @@ pub struct VersionInput {
     /// Log storage.
     pub endpoint_storage: Option<Option<String>>,
     /// Sessions.
-    pub session: Option<Option<SessionConfig>>,
+    pub session: Option<Option<SessionInput>>,
     /// Fields that are only echoed: a JSON object; its keys are laid over the stored ones.
     pub extras: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+/// Session settings as they are given; what is absent stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionInput {
+    /// How sessions are counted; needed where there are no settings yet.
+    pub kind: Option<SessionKind>,
+    /// How many fit; needed where there are no settings yet.
+    pub sockets: Option<u32>,
+    /// Deploy where no deployment has room.
+    pub autodeploy: Option<bool>,
+    /// Minutes without a session after which a deployment ends.
+    pub empty_ttl_minutes: Option<Option<u32>>,
+    /// Minutes that session records are kept.
+    pub session_max_duration_minutes: Option<u32>,
+}
+
+impl SessionInput {
+    /// Laid over the settings that there are.
+    fn over(self, before: Option<&SessionConfig>) -> Result<SessionConfig, Invalids> {
+        let mut invalids = Invalids::default();
+        let kind = self.kind.or(before.map(|b| b.kind));
+        let sockets = self.sockets.or(before.map(|b| b.sockets));
+        for (field, absent) in [("kind", kind.is_none()), ("sockets", sockets.is_none())] {
+            if absent {
+                invalids.add(format!("session_config.{field}"), "is missing");
+            }
+        }
+        let (Some(kind), Some(sockets)) = (kind, sockets) else { return Err(invalids) };
+        Ok(SessionConfig {
+            kind,
+            sockets,
+            autodeploy: self.autodeploy.or(before.map(|b| b.autodeploy)).unwrap_or(false),
+            empty_ttl_minutes: self.empty_ttl_minutes.or(before.map(|b| b.empty_ttl_minutes)).flatten(),
+            session_max_duration_minutes: self
+                .session_max_duration_minutes
+                .or(before.map(|b| b.session_max_duration_minutes))
+                .unwrap_or(SESSION_MAX_DURATION_MINUTES_DEFAULT),
+        })
+    }
 }
 
 impl Engine {
@@ -217,6 +258,12 @@ impl Engine {
         if let Some(extras) = input.extras {
             spec.extras = merge_extras(&spec.extras, extras);
         }
+        if let Some(session) = input.session {
+            match session.map(|session| session.over(spec.session.as_ref())).transpose() {
+                Ok(session) => spec.session = session,
+                Err(missing) => invalids.0.extend(missing.0),
+            }
+        }
         invalids.into_result()?;
         set(&mut spec.gpu_units, input.gpu);
         set(&mut spec.ports, input.ports);
@@ -231,7 +278,6 @@ impl Engine {
         set(&mut spec.force_cache, input.force_cache);
         set(&mut spec.access_list_active, input.access_list_active);
         set(&mut spec.endpoint_storage, input.endpoint_storage);
-        set(&mut spec.session, input.session);
         Ok(spec)
     }
 

@@ -50,6 +50,8 @@ pub const TIME_TO_DEPLOY_SECONDS_MAX: u32 = 3600;
 pub const TIME_TO_DEPLOY_SECONDS_DEFAULT: u32 = 120;
 /// Minutes a deployment may run by default. Edgegap: 1440.
 pub const MAX_DURATION_MINUTES_DEFAULT: i32 = 1440;
+/// Minutes that session records are kept by default.
+pub const SESSION_MAX_DURATION_MINUTES_DEFAULT: u32 = 60;
 /// Page size, most.
 pub const PAGE_LIMIT_MAX: u32 = 100;
 /// Characters of an `Idempotency-Key`.

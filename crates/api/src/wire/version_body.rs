@@ -5,8 +5,8 @@
 //! variable without a value stay as they are.
 
 use serde_json::{Map, Value};
-use spawnpoint_engine::versions::VersionInput;
-use spawnpoint_model::app::{RestartPolicy, SessionConfig, SessionKind};
+use spawnpoint_engine::versions::{SessionInput, VersionInput};
+use spawnpoint_model::app::{RestartPolicy, SessionKind};
 use spawnpoint_model::limits::{
     CPU_UNITS_MAX, GRACE_SECONDS, INTERNAL_PORT_MAX, MEMORY_PER_CPU_MAX, PORT_NAME_CHARS_MAX, PORTS_MAX,
     RESOURCE_MIN, TEXT_CHARS_MAX, TIME_TO_DEPLOY_SECONDS_MAX,
@@ -78,7 +78,7 @@ fn read(object: &Map<String, Value>, required: &[&str]) -> Result<VersionInput, 
         force_cache: body.boolean("force_cache"),
         access_list_active: body.boolean("whitelisting_active"),
         endpoint_storage: endpoint_storage(&body),
-        session: session(&body),
+        session: session(&body, !required.is_empty()),
         extras: extras(object, &body),
     };
     problems.into_result()?;
@@ -220,25 +220,30 @@ fn port(item: &Fields<'_>) -> Option<PortSpec> {
     Some(PortSpec { port: port?, protocol: protocol?, to_check, tls_upgrade, name })
 }
 
-fn session(body: &Fields<'_>) -> Option<Option<SessionConfig>> {
+/// In a change, what is absent stays as it is; the engine says what is missing where there is nothing that could stay.
+fn session(body: &Fields<'_>, is_new: bool) -> Option<Option<SessionInput>> {
     if body.is_null("session_config") {
         return Some(None);
     }
     let session = body.object("session_config")?;
-    session.require("kind");
-    session.require("sockets");
+    if is_new {
+        session.require("kind");
+        session.require("sockets");
+    }
     let kind = session.parsed("kind", |text| match text.trim().to_ascii_lowercase().as_str() {
         "default" => Ok(SessionKind::Default),
         "seat" => Ok(SessionKind::Seat),
         "match" => Ok(SessionKind::Match),
         _ => Err(Invalid::new("", "must be one of Default, Seat, Match")),
     });
-    let sockets = session.integer("sockets", 1..=FIGURE_MAX);
-    let autodeploy = session.boolean("autodeploy").unwrap_or(false);
-    let empty_ttl_minutes = session.integer("empty_ttl", 1..=FIGURE_MAX);
-    let session_max_duration_minutes = session.integer("session_max_duration", 60..=FIGURE_MAX).unwrap_or(60);
-    let (kind, sockets) = (kind?, sockets?);
-    Some(Some(SessionConfig { kind, sockets, autodeploy, empty_ttl_minutes, session_max_duration_minutes }))
+    let empty_ttl = session.integer("empty_ttl", 1..=FIGURE_MAX);
+    Some(Some(SessionInput {
+        kind,
+        sockets: session.integer("sockets", 1..=FIGURE_MAX),
+        autodeploy: session.boolean("autodeploy"),
+        empty_ttl_minutes: if session.is_null("empty_ttl") { Some(None) } else { empty_ttl.map(Some) },
+        session_max_duration_minutes: session.integer("session_max_duration", 60..=FIGURE_MAX),
+    }))
 }
 
 /// Fields without a meaning here: checked, stored, shown again.

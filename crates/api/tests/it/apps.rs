@@ -162,6 +162,25 @@ async fn a_change_touches_only_what_it_names_and_post_after_patch_is_a_conflict(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_of_session_settings_is_laid_over_those_that_are_there() {
+    let world = World::with_arena().await;
+    let path = "/v1/app/arena/version/v1";
+    let refused = world.patch(path, &json!({"session_config": {"sockets": 5}})).await;
+    assert_eq!((refused.code, refused.message().as_str()), (400, "session_config.kind: is missing"));
+    let settings = json!({"kind": "Seat", "sockets": 10, "autodeploy": true, "empty_ttl": 5});
+    world.patch(path, &json!({"session_config": settings})).await.expect(200);
+    let changed =
+        world.patch(path, &json!({"session_config": {"sockets": 5, "empty_ttl": null}})).await.expect(200);
+    assert_eq!(
+        changed["version"]["session_config"],
+        json!({"kind": "Seat", "sockets": 5, "autodeploy": true, "empty_ttl": null, "session_max_duration": 60})
+    );
+    world.patch(path, &json!({"session_config": null})).await.expect(200);
+    assert_eq!(world.get(path).await.expect(200)["session_config"], Value::Null);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_not_there_is_404() {
     let world = World::with_arena().await;
     assert_eq!(world.get("/v1/app/nobody").await.code, 404);

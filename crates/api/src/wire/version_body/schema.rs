@@ -176,7 +176,7 @@ pub struct VersionPatchBody {
     pub arguments: Option<String>,
     /// Whether deployments take sessions.
     #[schema(example = json!(null))]
-    pub session_config: Option<SessionConfigBody>,
+    pub session_config: Option<SessionConfigPatchBody>,
     /// What it listens on.
     #[schema(max_items = 64)]
     pub ports: Option<Vec<PortSpecBody>>,
@@ -252,6 +252,26 @@ pub struct SessionConfigBody {
     pub empty_ttl: Option<u32>,
     /// Minutes a session may last.
     #[schema(minimum = 60, maximum = 2_147_483_647, default = 60, example = 60)]
+    pub session_max_duration: Option<u32>,
+}
+
+/// A change of how deployments take sessions; what is absent stays as it is.
+#[derive(ToSchema)]
+#[schema(as = AppVersionSessionPatch)]
+pub struct SessionConfigPatchBody {
+    /// What a session is; needed where there are no settings yet.
+    pub kind: Option<SessionKindName>,
+    /// How many fit; needed where there are no settings yet.
+    #[schema(minimum = 1, maximum = 2_147_483_647, example = 10)]
+    pub sockets: Option<u32>,
+    /// Whether a session may start a deployment.
+    #[schema(example = false)]
+    pub autodeploy: Option<bool>,
+    /// Minutes after which an empty deployment ends; `null` for never.
+    #[schema(minimum = 1, maximum = 2_147_483_647, example = 60)]
+    pub empty_ttl: Option<u32>,
+    /// Minutes a session may last.
+    #[schema(minimum = 60, maximum = 2_147_483_647, example = 60)]
     pub session_max_duration: Option<u32>,
 }
 

@@ -244,7 +244,8 @@ fn all_fields_are_read() {
     assert_eq!((input.access_list_active, input.endpoint_storage), (Some(true), Some(Some("s3".to_owned()))));
     assert_eq!((input.command, input.arguments), (Some(Some("./run".into())), Some(Some("-a b".into()))));
     let session = input.session.unwrap().unwrap();
-    assert_eq!((session.kind, session.session_max_duration_minutes), (SessionKind::Seat, 60));
+    assert_eq!((session.kind, session.sockets), (Some(SessionKind::Seat), Some(10)));
+    assert_eq!((session.empty_ttl_minutes, session.session_max_duration_minutes), (Some(Some(5)), None));
     let port = &input.ports.unwrap()[0];
     assert_eq!((port.protocol, port.to_check, &port.name), (Protocol::Ws, false, &None));
     let env = &input.env.unwrap()[0];
