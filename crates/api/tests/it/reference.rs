@@ -223,10 +223,10 @@ fn listed(text: &str) -> BTreeMap<Difference, String> {
     let table = text.split(BEGIN).nth(1).and_then(|rest| rest.split(END).next()).unwrap();
     let rows = table.lines().filter(|line| line.starts_with("| `"));
     rows.map(|row| {
-        let cells: Vec<&str> =
-            row.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
         assert_eq!(cells.len(), 3, "{row}");
-        ((cells[0].to_owned(), cells[1].to_owned()), cells[2].to_owned())
+        let code = |cell: &str| cell.trim_matches('`').to_owned();
+        ((code(cells[0]), code(cells[1])), cells[2].to_owned())
     })
     .collect()
 }
