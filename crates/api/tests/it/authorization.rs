@@ -136,7 +136,13 @@ fn running() -> Vec<Row> {
         row("POST /v1/deployments:available", "/v1/deployments:available", asked, READ, KEPT_OUT),
         row("POST /v1/deployments/{request_id}/tags", tags, name("us"), DEPLOY, KEPT_OUT),
         row("GET /v1/deployments/{request_id}/tags", tags, None, READ, KEPT_OUT),
-        row("GET /v1/deployments/{request_id}/tags/{tag_name}", "/v1/deployments/{id}/tags/us", None, READ, KEPT_OUT),
+        row(
+            "GET /v1/deployments/{request_id}/tags/{tag_name}",
+            "/v1/deployments/{id}/tags/us",
+            None,
+            READ,
+            KEPT_OUT,
+        ),
         row(
             "PATCH /v1/deployments/{request_id}/tags/{tag_name}",
             "/v1/deployments/{id}/tags/us",

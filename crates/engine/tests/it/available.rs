@@ -1,8 +1,9 @@
 //! Deployments that sessions may join: who is found on either database, and in which order.
 
 use spawnpoint_engine::available::AvailableQuery;
+use spawnpoint_engine::versions::SessionInput;
 use spawnpoint_engine::{Error, Player};
-use spawnpoint_model::app::{SessionConfig, SessionKind};
+use spawnpoint_model::app::SessionKind;
 use spawnpoint_model::deployment::Status;
 use spawnpoint_model::geo::GeoPoint;
 use spawnpoint_model::query::Page;
@@ -29,13 +30,8 @@ async fn found(world: &World, query: AvailableQuery) -> Vec<DeploymentId> {
 
 on_both! {
     async fn ready_deployments_that_may_be_joined_are_found_the_nearest_first(world: &mut World) {
-        let sessions = SessionConfig {
-            kind: SessionKind::Seat,
-            sockets: 5,
-            autodeploy: false,
-            empty_ttl_minutes: None,
-            session_max_duration_minutes: 60,
-        };
+        let sessions =
+            SessionInput { kind: Some(SessionKind::Seat), sockets: Some(5), ..SessionInput::default() };
         world.create_version("arena", "seats", "fake/game:ok", |input| input.session = Some(Some(sessions))).await;
         let mut ids = Vec::new();
         for (latitude, longitude) in [(45.7, 4.8), (35.7, 139.7), (45.5, -73.6)] {
