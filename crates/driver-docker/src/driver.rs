@@ -1,6 +1,6 @@
 //! The driver contract on one host of an engine.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bollard::errors::Error;
-use bollard::models::ContainerInspectResponse;
+use bollard::models::{ContainerInspectResponse, ContainerSummary};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, InspectContainerOptions, KillContainerOptionsBuilder,
     ListContainersOptionsBuilder, ListImagesOptions, RemoveContainerOptionsBuilder, StartContainerOptions,
@@ -46,7 +46,7 @@ const INSPECTS_AT_ONCE: usize = 4;
 
 /// Where a workload's first process is.
 #[derive(Clone)]
-enum Process {
+pub(crate) enum Process {
     /// On this machine, as this process of this container.
     Here { pid: i64, container: Arc<str> },
     /// On another machine, or in another PID namespace.
@@ -59,6 +59,8 @@ pub struct DockerDriver {
     host: HostId,
     /// Only a shortcut: [`Driver::listening`] is asked every few milliseconds, and would find the same again.
     processes: Mutex<HashMap<WorkloadId, Process>>,
+    /// When the engine was last asked for figures that cost it much.
+    pub(crate) asked_for_figures: Mutex<Option<tokio::time::Instant>>,
 }
 
 impl fmt::Debug for DockerDriver {
@@ -71,7 +73,7 @@ impl DockerDriver {
     /// A host on this engine.
     #[must_use]
     pub fn new(engine: Arc<DockerEngine>, host: HostId) -> Self {
-        Self { engine, host, processes: Mutex::default() }
+        Self { engine, host, processes: Mutex::default(), asked_for_figures: Mutex::default() }
     }
 
     /// The engine that it shares with other hosts.
@@ -174,7 +176,7 @@ impl DockerDriver {
     }
 
     /// Where the workload's process is; `None` if it does not run.
-    async fn process(&self, id: WorkloadId) -> Result<Option<Process>, DriverError> {
+    pub(crate) async fn process(&self, id: WorkloadId) -> Result<Option<Process>, DriverError> {
         if let Some(known) = self.processes.lock().get(&id) {
             return Ok(Some(known.clone()));
         }
@@ -189,6 +191,35 @@ impl DockerDriver {
         let process = if here { Process::Here { pid, container } } else { Process::Elsewhere };
         self.processes.lock().insert(id, process.clone());
         Ok(Some(process))
+    }
+
+    /// Forgets where a workload's process was: it has ended, and its number may be somebody else's by now.
+    pub(crate) fn forget_process(&self, id: WorkloadId) {
+        self.processes.lock().remove(&id);
+    }
+
+    /// Forgets the processes of all other workloads.
+    pub(crate) fn keep_processes(&self, running: &HashSet<WorkloadId>) {
+        self.processes.lock().retain(|id, _| running.contains(id));
+    }
+
+    /// The workloads that are known to run on this machine.
+    pub(crate) fn known_here(&self) -> Vec<WorkloadId> {
+        let processes = self.processes.lock();
+        let here = processes.iter().filter(|(_, process)| matches!(process, Process::Here { .. }));
+        here.map(|(id, _)| *id).collect()
+    }
+
+    pub(crate) const fn host(&self) -> &HostId {
+        &self.host
+    }
+
+    /// The engine's list of this host's containers.
+    pub(crate) async fn summaries(&self) -> Result<Vec<ContainerSummary>, DriverError> {
+        self.engine.ready().await?;
+        let options = ListContainersOptionsBuilder::default().all(true).filters(&self.filters()).build();
+        let list = self.engine.client()?.list_containers(Some(options));
+        self.engine.light(LIST, list).await?.map_err(|error| from_bollard(&error))
     }
 
     /// Tries TCP ports from outside. A UDP port cannot be tried: it counts as open.
@@ -282,7 +313,7 @@ impl Driver for DockerDriver {
     }
 
     async fn remove(&self, id: WorkloadId) -> Result<(), DriverError> {
-        self.processes.lock().remove(&id);
+        self.forget_process(id);
         let Some(container) = self.find(id).await? else { return Ok(()) };
         let container = container.id.unwrap_or_default();
         let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
@@ -299,10 +330,7 @@ impl Driver for DockerDriver {
     }
 
     async fn list(&self) -> Result<Vec<Observed>, DriverError> {
-        self.engine.ready().await?;
-        let options = ListContainersOptionsBuilder::default().all(true).filters(&self.filters()).build();
-        let list = self.engine.client()?.list_containers(Some(options));
-        let containers = self.engine.light(LIST, list).await?.map_err(|error| from_bollard(&error))?;
+        let containers = self.summaries().await?;
         let mut found = Vec::with_capacity(containers.len());
         let mut ended = Vec::new();
         for container in &containers {
@@ -328,8 +356,7 @@ impl Driver for DockerDriver {
             Some(Process::Here { pid, container }) => {
                 let open = sockets::all_open(pid, ports).filter(|_| sockets::is_ours(pid, &container));
                 if open.is_none() {
-                    // Its process has ended, and the number may be somebody else's by now.
-                    self.processes.lock().remove(&id);
+                    self.forget_process(id);
                 }
                 Ok(open.unwrap_or(false))
             }
@@ -359,6 +386,11 @@ impl Driver for DockerDriver {
         self.engine.ready().await?;
         let name = self.name(id);
         self.engine.stats(STATS, streams::stats(self.engine.client()?, &name)).await
+    }
+
+    async fn stats_all(&self) -> Result<Vec<(WorkloadId, Stats)>, DriverError> {
+        // On the heap: the client's futures are large.
+        Box::pin(self.all_figures()).await
     }
 }
 

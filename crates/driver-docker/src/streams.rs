@@ -115,15 +115,21 @@ fn figures(reading: &ContainerStatsResponse) -> Stats {
     };
     let cpu =
         reading.cpu_stats.as_ref().and_then(|cpu| cpu.cpu_usage.as_ref()).and_then(|usage| usage.total_usage);
+    let throttled = reading
+        .cpu_stats
+        .as_ref()
+        .and_then(|cpu| cpu.throttling_data.as_ref())
+        .and_then(|t| t.throttled_time);
     Stats {
-        cpu_micros: cpu
-            .map(|nanos| u64::try_from(Duration::from_nanos(nanos).as_micros()).unwrap_or(u64::MAX)),
+        cpu_micros: cpu.map(|nanos| nanos / 1000),
         memory_bytes,
         received_bytes: network_sum(|n| n.rx_bytes),
         sent_bytes: network_sum(|n| n.tx_bytes),
         disk_read_bytes: disk_sum("read"),
         disk_written_bytes: disk_sum("write"),
         pids: reading.pids_stats.as_ref().and_then(|pids| pids.current),
+        throttled_micros: throttled.map(|nanos| nanos / 1000),
+        age: Duration::ZERO,
     }
 }
 

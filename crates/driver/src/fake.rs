@@ -43,7 +43,7 @@ use crate::{
 pub(crate) const STALL: Duration = Duration::from_secs(60);
 /// How SIGKILL leaves a process.
 const SIGKILLED: Exit = Exit { code: 137, oom: false };
-/// What every fake workload seems to hold.
+/// What every fake workload seems to hold, unless [`FakeEngine::set_stats`] says otherwise.
 const MEMORY_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The operations of a driver, for faults and counts.
@@ -73,11 +73,13 @@ pub enum Op {
     Logs,
     /// [`Driver::stats`]
     Stats,
+    /// [`Driver::stats_all`]
+    StatsAll,
 }
 
 impl Op {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Info,
         Self::Probe,
         Self::Prepare,
@@ -90,6 +92,7 @@ impl Op {
         Self::Watch,
         Self::Logs,
         Self::Stats,
+        Self::StatsAll,
     ];
 
     /// The deadline of a call, as a real driver would have it.
@@ -352,20 +355,13 @@ impl Driver for FakeDriver {
 
     async fn stats(&self, id: WorkloadId) -> Result<Stats, DriverError> {
         self.begin_reading(Op::Stats).await?;
-        let now = Instant::now();
-        let Some(ran) = self.engine.find(self.owner, id, |w| w.ran_for(now)) else {
-            return Err(DriverError::Internal("there is no such workload".to_owned()));
-        };
-        let micros = u64::try_from(ran.as_micros()).unwrap_or(u64::MAX);
-        Ok(Stats {
-            cpu_micros: Some(micros / 10),
-            memory_bytes: Some(MEMORY_BYTES),
-            received_bytes: Some(0),
-            sent_bytes: Some(0),
-            disk_read_bytes: None,
-            disk_written_bytes: None,
-            pids: Some(1),
-        })
+        let stats = self.engine.stats(self.owner, id);
+        stats.ok_or_else(|| DriverError::Internal("there is no such workload".to_owned()))
+    }
+
+    async fn stats_all(&self) -> Result<Vec<(WorkloadId, Stats)>, DriverError> {
+        self.begin_reading(Op::StatsAll).await?;
+        Ok(self.engine.all_stats(self.owner))
     }
 }
 

@@ -11,6 +11,7 @@
 pub mod bulkhead;
 pub mod error;
 pub mod fake;
+pub mod figures;
 pub mod spec;
 pub mod testkit;
 
@@ -118,6 +119,10 @@ pub struct Stats {
     pub disk_written_bytes: Option<u64>,
     /// Processes and threads.
     pub pids: Option<u64>,
+    /// Time for which its processes were held back by its CPU limit since its start, in microseconds.
+    pub throttled_micros: Option<u64>,
+    /// How long before the answer the figures were read.
+    pub age: Duration,
 }
 
 /// One piece of a workload's output.
@@ -194,4 +199,13 @@ pub trait Driver: Send + Sync + 'static {
 
     /// What it has used so far.
     async fn stats(&self, id: WorkloadId) -> Result<Stats, DriverError>;
+
+    /// What every running workload has used so far; asked every few seconds. A workload whose figures cannot be had
+    /// now, or would cost too much to ask for that often, is left out: a gap, never an error.
+    async fn stats_all(&self) -> Result<Vec<(WorkloadId, Stats)>, DriverError> {
+        let listed = self.list().await?.into_iter();
+        let running =
+            listed.filter(|observed| observed.state == Running::Running).map(|observed| observed.id);
+        Ok(figures::one_by_one(self, running.collect()).await)
+    }
 }

@@ -18,8 +18,8 @@ use tokio::sync::broadcast;
 use tokio::time::Instant;
 
 use super::behaviour::{Behaviour, Start};
-use super::{Fault, Op, SIGKILLED};
-use crate::{DriverError, Hint, Observed, PortPublish, Running, SpecHash, WorkloadSpec};
+use super::{Fault, MEMORY_BYTES, Op, SIGKILLED};
+use crate::{DriverError, Hint, Observed, PortPublish, Running, SpecHash, Stats, WorkloadSpec};
 
 /// Hints that a slow watcher may fall behind before it is told to look at everything.
 const HINTS: usize = 1024;
@@ -72,10 +72,18 @@ impl Workload {
         self.state(now) == Running::Running && open.is_some_and(|open| open <= now)
     }
 
-    /// How long its process has run.
-    pub(super) fn ran_for(&self, now: Instant) -> Duration {
+    /// A tenth of a CPU for as long as its process has run, and a little memory.
+    fn stats(&self, now: Instant) -> Stats {
         let until = self.end.map_or(now, |(at, _)| at.min(now));
-        self.starts.map_or(Duration::ZERO, |starts| until.saturating_duration_since(starts))
+        let ran = self.starts.map_or(Duration::ZERO, |starts| until.saturating_duration_since(starts));
+        Stats {
+            cpu_micros: Some(u64::try_from(ran.as_micros()).unwrap_or(u64::MAX) / 10),
+            memory_bytes: Some(MEMORY_BYTES),
+            received_bytes: Some(0),
+            sent_bytes: Some(0),
+            pids: Some(1),
+            ..Stats::default()
+        }
     }
 
     pub(super) fn observed(&self, id: WorkloadId, host: &HostId, now: Instant) -> Observed {
@@ -122,6 +130,7 @@ pub(super) struct World {
     workloads: HashMap<WorkloadId, Workload>,
     busy_ports: HashSet<(u16, Transport)>,
     used: (u64, u64),
+    stats: HashMap<WorkloadId, Stats>,
     faults: HashMap<Op, VecDeque<Fault>>,
 }
 
@@ -210,6 +219,11 @@ impl FakeEngine {
             // Nobody may be watching.
             let _ = self.hints.send(None);
         }
+    }
+
+    /// From now on the figures of a workload are these.
+    pub fn set_stats(&self, id: WorkloadId, stats: Stats) {
+        self.world.lock().stats.insert(id, stats);
     }
 
     /// Ends a workload's process.
@@ -404,6 +418,7 @@ impl FakeEngine {
         {
             let mut world = self.world.lock();
             let Some(workload) = world.workloads.remove(&id) else { return };
+            world.stats.remove(&id);
             for port in &workload.ports {
                 world.busy_ports.remove(&(port.external, port.transport));
             }
@@ -423,6 +438,23 @@ impl FakeEngine {
         let world = self.world.lock();
         let own = world.workloads.iter().filter(|(_, w)| w.owner == owner);
         own.map(|(id, w)| w.observed(*id, host, now)).collect()
+    }
+
+    /// What a workload has used: what was set, or little.
+    pub(super) fn stats(&self, owner: u32, id: WorkloadId) -> Option<Stats> {
+        let now = Instant::now();
+        let world = self.world.lock();
+        let workload = world.workloads.get(&id).filter(|w| w.owner == owner)?;
+        Some(world.stats.get(&id).copied().unwrap_or_else(|| workload.stats(now)))
+    }
+
+    /// The same of every workload of this owner that runs.
+    pub(super) fn all_stats(&self, owner: u32) -> Vec<(WorkloadId, Stats)> {
+        let now = Instant::now();
+        let world = self.world.lock();
+        let running =
+            world.workloads.iter().filter(|(_, w)| w.owner == owner && w.state(now) == Running::Running);
+        running.map(|(id, w)| (*id, world.stats.get(id).copied().unwrap_or_else(|| w.stats(now)))).collect()
     }
 
     pub(super) fn watch(&self) -> broadcast::Receiver<Option<Hint>> {

@@ -12,7 +12,7 @@ use spawnpoint_model::{
 
 use super::{Behaviour, FakeConfig, FakeDriver, FakeEngine, Op};
 use crate::testkit::{self, Program, RealWorld, Subject};
-use crate::{Driver, DriverError, Hint, PortPublish, Running, Security, WorkloadSpec};
+use crate::{Driver, DriverError, Hint, PortPublish, Running, Security, Stats, WorkloadSpec};
 
 struct Fake(Arc<FakeEngine>);
 
@@ -215,4 +215,36 @@ async fn sixty_thousand_workloads_are_made_in_a_moment() {
     assert!(asked.elapsed() < Duration::from_secs(30), "{:?}", asked.elapsed());
     println!("60000 workloads in {:?}; one takes {} bytes", asked.elapsed(), super::engine::WORKLOAD_BYTES);
     const { assert!(super::engine::WORKLOAD_BYTES <= 200) };
+}
+
+#[tokio::test(start_paused = true)]
+async fn figures_asked_for_one_by_one_leave_out_whoever_does_not_answer() {
+    let driver = driver(FakeConfig::default());
+    for number in 1..=6 {
+        driver.ensure(&spec(number, "fake/game:ok", &driver)).await.unwrap();
+    }
+    driver.engine().hang_next(Op::Stats);
+    driver.engine().fail_next(Op::Stats, DriverError::Timeout);
+    let all = driver.list().await.unwrap().into_iter().map(|observed| observed.id).collect::<Vec<_>>();
+    let read = crate::figures::one_by_one(&driver, all.clone()).await;
+    assert_eq!(read.len(), 4, "{read:?}");
+    let oldest = read.iter().map(|(_, stats)| stats.age).max().unwrap();
+    assert_eq!(oldest, Duration::from_secs(10), "they waited for the one that hung");
+    (0..all.len()).for_each(|_| driver.engine().hang_next(Op::Stats));
+    let asked = tokio::time::Instant::now();
+    assert_eq!(crate::figures::one_by_one(&driver, all).await, []);
+    assert!(asked.elapsed() <= Duration::from_secs(20), "{:?}", asked.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn figures_are_as_scripted_and_go_with_the_workload() {
+    let driver = driver(FakeConfig::default());
+    let made = spec(1, "fake/game:ok", &driver);
+    driver.ensure(&made).await.unwrap();
+    let scripted = Stats { cpu_micros: Some(7), ..Stats::default() };
+    driver.engine().set_stats(made.id, scripted);
+    assert_eq!(driver.stats_all().await.unwrap(), [(made.id, scripted)]);
+    driver.remove(made.id).await.unwrap();
+    driver.ensure(&made).await.unwrap();
+    assert_ne!(driver.stats(made.id).await.unwrap(), scripted);
 }

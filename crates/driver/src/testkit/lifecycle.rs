@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::lab::{Lab, error_of, new_id};
 use super::{Failed, Outcome, Program, cases, check};
-use crate::{DriverError, Hint, HintStream, Running, Security};
+use crate::{DriverError, Hint, HintStream, Running, Security, Stats};
 
 cases!(
     false,
@@ -37,6 +37,7 @@ cases!(
         a_port_that_another_workload_has_is_busy,
         logs_come_from_the_start_and_end_with_the_workload,
         stats_are_plausible,
+        figures_of_all_that_runs_come_at_once,
     ]
 );
 
@@ -337,5 +338,31 @@ async fn stats_are_plausible(lab: &Lab) -> Outcome {
     check!(stats.cpu_micros.is_none_or(|micros| micros < 60_000_000), "CPU {stats:?}");
     check!(stats.pids.is_none_or(|pids| (1..=64).contains(&pids)), "processes {stats:?}");
     check!(lab.driver.stats(new_id()).await.is_err(), "there are figures of what never was");
+    Ok(())
+}
+
+async fn figures_of_all_that_runs_come_at_once(lab: &Lab) -> Outcome {
+    let first = lab.serving(Program::Serve).await?;
+    let second = lab.serving(Program::Serve).await?;
+    let ended = lab.started(Program::Exit(0)).await?;
+    lab.exit(ended.id).await?;
+    let figures_of = async |id| -> Result<Option<Stats>, Failed> {
+        Ok(lab.driver.stats_all().await?.into_iter().find(|(of, _)| *of == id).map(|(_, stats)| stats))
+    };
+    let limit = u64::from(first.resources.memory.0) * 1024 * 1024;
+    for spec in [&first, &second] {
+        let stats = figures_of(spec.id).await?;
+        let Some(stats) = stats else { return Err(Failed(format!("{} has no figures", spec.id))) };
+        check!(stats.memory_bytes.is_some_and(|bytes| bytes > 0 && bytes <= limit), "memory {stats:?}");
+        check!(stats.cpu_micros.is_some_and(|micros| micros < 60_000_000), "CPU {stats:?}");
+        check!(stats.received_bytes.is_some() && stats.sent_bytes.is_some(), "network {stats:?}");
+        check!(stats.age < Duration::from_secs(30), "age {stats:?}");
+    }
+    let elsewhere = lab.elsewhere(lab.installation(), "other").await?;
+    check!(elsewhere.driver.stats_all().await?.is_empty(), "figures of another host's workloads");
+    check!(figures_of(ended.id).await?.is_none(), "figures of what has ended");
+    lab.driver.remove(first.id).await?;
+    check!(figures_of(first.id).await?.is_none(), "figures of what was removed");
+    check!(figures_of(second.id).await?.is_some(), "its neighbour has no figures any more");
     Ok(())
 }
