@@ -47,7 +47,8 @@ macro_rules! migration {
 }
 
 /// All steps, in order.
-pub const MIGRATIONS: &[Migration] = &[migration!(1, "init", "0001_init.sql")];
+pub const MIGRATIONS: &[Migration] =
+    &[migration!(1, "init", "0001_init.sql"), migration!(2, "metrics", "0002_metrics.sql")];
 
 /// The schema version this binary works with.
 #[must_use]
