@@ -28,6 +28,9 @@ use crate::webhooks::Sender;
 /// the spelling.
 pub type StatusRenderer = Arc<dyn Fn(&DeploymentView, Timestamp) -> String + Send + Sync>;
 
+/// How long the last figures may take to be stored at a shutdown. They are not worth waiting for a database that is away.
+const LAST_FIGURES: Duration = Duration::from_secs(1);
+
 /// Settings of the engine.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -47,6 +50,8 @@ pub struct Options {
     pub resync_every: Duration,
     /// Networks that webhooks may reach besides public ones.
     pub webhook_networks: Vec<crate::webhooks::Network>,
+    /// What is sampled, and for how long it is kept.
+    pub metrics: crate::metrics::Settings,
     /// Signs webhooks, in the `whsec_…` form of Standard Webhooks.
     pub webhook_secret: spawnpoint_model::Plaintext,
 }
@@ -64,6 +69,7 @@ impl Options {
             stray_grace: Duration::from_secs(120),
             resync_every: Duration::from_secs(15),
             webhook_networks: Vec::new(),
+            metrics: crate::metrics::Settings::default(),
             webhook_secret,
         }
     }
@@ -112,6 +118,7 @@ pub(crate) struct Inner {
     pub(crate) turns: Turns,
     pub(crate) strays: Strays,
     pub(crate) sender: Sender,
+    pub(crate) metrics: crate::metrics::Buffer,
     pub(crate) tracker: TaskTracker,
     pub(crate) stop: CancellationToken,
     ready: AtomicBool,
@@ -153,6 +160,7 @@ impl Engine {
             turns: Turns::default(),
             strays: Strays::default(),
             sender,
+            metrics: crate::metrics::Buffer::default(),
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),
             ready: AtomicBool::new(false),
@@ -197,6 +205,11 @@ impl Engine {
         self.inner.tracker.close();
         if tokio::time::timeout(patience, self.inner.tracker.wait()).await.is_err() {
             tracing::warn!(tasks = self.inner.tracker.len(), "some tasks did not end in time");
+        }
+        match tokio::time::timeout(LAST_FIGURES, self.store_metrics(true)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(error = %error, "the last figures could not be stored"),
+            Err(_) => tracing::warn!("the last figures could not be stored in time"),
         }
     }
 

@@ -20,6 +20,9 @@ pub enum Error {
     /// It is there already, or stands in the way.
     #[error("{0}")]
     Conflict(String),
+    /// What is asked for makes no sense, or is too much; the text says why.
+    #[error("{0}")]
+    Unprocessable(String),
     /// It has ended.
     #[error("{0}")]
     Gone(String),

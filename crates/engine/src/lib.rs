@@ -24,6 +24,7 @@ pub mod environment;
 pub mod error;
 pub mod hosts;
 pub mod list;
+pub mod metrics;
 pub mod positions;
 mod reconcile;
 pub mod report;

@@ -8,6 +8,8 @@
 //! | timers | when due | deadlines, `max_duration`, retention of errors |
 //! | turns | when there are any | rows that were found by the thousand are woken one after the other |
 //! | webhooks | when due | the outbox is sent |
+//! | sample | every 10 s, per host | what its workloads use is read once for all of them |
+//! | metrics | every second | the minutes that are over are stored; what is old is thinned |
 //! | gc | every 30 s | ended rows, ports after quarantine, old keys, unused revisions are deleted |
 //!
 //! Each ends when the engine is told to stop; a panic in one is logged and the task begins again.
@@ -52,13 +54,16 @@ pub(crate) async fn start(engine: &Engine) {
             move || watch(engine.clone(), runtime.clone(), relist.clone())
         });
         forever(engine, "resync", {
-            let engine = engine.clone();
+            let (engine, runtime) = (engine.clone(), runtime.clone());
             move || resync(engine.clone(), runtime.clone(), relist.clone())
         });
+        if !engine.inner.options.metrics.sample_every.is_zero() {
+            let inner = engine.clone();
+            forever(engine, "sample", move || crate::metrics::sample(inner.clone(), runtime.clone()));
+        }
     }
-    for (name, task) in
-        [("timers", Task::Timers), ("turns", Task::Turns), ("webhooks", Task::Webhooks), ("gc", Task::Gc)]
-    {
+    let tasks = [Task::Timers, Task::Turns, Task::Webhooks, Task::Metrics, Task::Gc];
+    for (name, task) in ["timers", "turns", "webhooks", "metrics", "gc"].into_iter().zip(tasks) {
         let inner = engine.clone();
         forever(engine, name, move || task.run(inner.clone()));
     }
@@ -88,6 +93,7 @@ enum Task {
     Timers,
     Turns,
     Webhooks,
+    Metrics,
     Gc,
 }
 
@@ -97,6 +103,7 @@ impl Task {
             Self::Timers => timers(engine).await,
             Self::Turns => crate::turns::run(engine).await,
             Self::Webhooks => crate::webhooks::run(engine).await,
+            Self::Metrics => crate::metrics::keep(engine).await,
             Self::Gc => every(GC_EVERY, || gc(&engine)).await,
         }
     }
