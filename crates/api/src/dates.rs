@@ -16,6 +16,14 @@ pub struct V1Date(pub Timestamp);
 #[schema(value_type = String, format = DateTime, example = "2026-04-11T08:30:12.004211Z")]
 pub struct V2Date(pub Timestamp);
 
+/// `2026-04-11 08:30:12.004`, as figures are dated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MillisDate(pub Timestamp);
+
+/// `08:30:12`: the same on a clock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Label(pub Timestamp);
+
 const LENGTH: usize = 27;
 
 /// Writes without allocating: a status answer holds two of these, and they are its most expensive part otherwise.
@@ -62,6 +70,18 @@ impl Serialize for V1Date {
 impl Serialize for V2Date {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(std::str::from_utf8(&write(self.0, b'T')).unwrap_or_default())
+    }
+}
+
+impl Serialize for MillisDate {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(std::str::from_utf8(&write(self.0, b' ')[..23]).unwrap_or_default())
+    }
+}
+
+impl Serialize for Label {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(std::str::from_utf8(&write(self.0, b' ')[11..19]).unwrap_or_default())
     }
 }
 

@@ -71,6 +71,7 @@ pub fn table() -> Vec<Route> {
             routes!(v1::get_tag::get_tag, v1::rename_tag::rename_tag, v1::delete_tag::delete_tag),
         ),
         ("/v1/ip", routes!(v1::ip::ip)),
+        ("/v1/metrics/deployment/{request_id}", routes!(v1::metrics::metrics)),
         ("/v1/status/{request_id}", routes!(v1::status::status)),
         ("/v1/stop/{request_id}", routes!(v1::stop::stop)),
         ("/v1/wizard/init-quick-start", routes!(v1::wizard::init_quick_start)),

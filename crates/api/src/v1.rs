@@ -19,6 +19,7 @@ pub mod list_apps;
 pub mod list_deployments;
 pub mod list_tags;
 pub mod list_versions;
+pub mod metrics;
 pub mod monitor;
 pub mod rename_tag;
 pub mod report;

@@ -9,6 +9,7 @@ pub mod context;
 pub mod deploy_v1;
 pub mod deploy_v2;
 pub mod list_item;
+pub mod metrics;
 pub mod parts;
 pub mod report;
 pub mod status;

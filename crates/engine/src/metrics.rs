@@ -175,7 +175,7 @@ impl Engine {
         let step = step(query.detail, &range)?;
         let seen = fold::fold(&self.points_of(id).await?);
         if step.is_none() {
-            let inside = seen.iter().filter(|seen| range.contains(&seen.point.at)).count();
+            let inside = seen.iter().filter(|seen| series::is_inside(seen, &range)).count();
             check_length(inside, "a shorter time, or steps instead of raw")?;
         }
         Ok(Report::of(&seen, &range, step, row.spec.resources.cpu))

@@ -83,6 +83,26 @@ pub struct PageQuery {
     pub limit: Option<u64>,
 }
 
+/// The parameters of the figures of a deployment.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct MetricsParams {
+    /// From when on; by default the deployment's start. Also understood as `2021-07-10 00:00:00.00` (UTC).
+    #[param(format = "date-time", example = "2021-07-10T00:00:00Z")]
+    pub start_time: Option<String>,
+    /// Until when, after `start_time`; by default the deployment's end, or now. Also understood as `2021-07-19 00:00:00.00`
+    /// (UTC).
+    #[param(format = "date-time", example = "2021-07-19T00:00:00Z")]
+    pub end_time: Option<String>,
+    /// How long the steps are, of which each value is the mean. By default the shortest of which there are at most 240.
+    #[param(pattern = "^(30s|1m|5m|10m|1h)$", example = "1h")]
+    pub steps: Option<String>,
+    /// `true` for the figures as they are kept: every ten seconds at first, every minute after an hour, every ten minutes
+    /// after a day.
+    #[param(pattern = "^(true|false|1|0)$", example = "false")]
+    pub raw: Option<String>,
+}
+
 /// `container_log_storage` of the stop calls.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]

@@ -12,6 +12,7 @@ mod deployments;
 mod lifecycle;
 mod list;
 mod logging;
+mod metrics;
 mod openapi;
 mod own_token;
 mod rates;

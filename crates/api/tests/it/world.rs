@@ -241,6 +241,7 @@ fn parts(store: &Store, clock: &Arc<ManualClock>, hosts: &[Arc<FakeEngine>]) -> 
         Options::new("games.test", "http://api.test", Plaintext::new("whsec_c3Bhd25wb2ludC10ZXN0cw=="));
     options.webhook_networks = vec![Network { address: "127.0.0.0".parse().unwrap(), prefix: 8 }];
     options.resync_every = Duration::from_millis(200);
+    options.metrics.sample_every = Duration::from_secs(1);
     let setups = CITIES.iter().zip(hosts).map(|((city, latitude, longitude), fake)| {
         let location = Location {
             city: (*city).into(),

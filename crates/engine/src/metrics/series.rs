@@ -100,8 +100,13 @@ impl Shown {
     }
 }
 
+/// Whether a point lies in a range: its end belongs to it, since "until now" means the newest point too.
+pub(super) fn is_inside(seen: &Seen, range: &Range<Timestamp>) -> bool {
+    range.start <= seen.point.at && seen.point.at <= range.end
+}
+
 fn as_sampled(seen: &[Seen], range: &Range<Timestamp>, shown: Shown) -> Series {
-    let inside = seen.iter().filter(|seen| range.contains(&seen.point.at));
+    let inside = seen.iter().filter(|seen| is_inside(seen, range));
     inside.filter_map(|seen| Some((seen.point.at, shown.value(seen)?))).collect()
 }
 
@@ -124,7 +129,7 @@ fn stepped(seen: &[Seen], range: &Range<Timestamp>, step: Duration, shown: Shown
             let end = begin.plus(step).min(range.end);
             let (low, high) = (from.max(begin).max(range.start), at.min(end));
             // A point without a neighbour has no length, but lies in one step.
-            let touches = low < high || (from == at && range.contains(&at) && (begin..end).contains(&at));
+            let touches = low < high || (from == at && is_inside(seen, range));
             if touches {
                 add(&mut series, begin, seen, high, high.since(low), shown);
             }

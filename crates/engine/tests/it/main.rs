@@ -6,6 +6,7 @@ mod available;
 mod bulk_stop;
 mod deploy;
 mod hosts;
+mod metrics;
 mod recovery;
 mod stop;
 mod tags;

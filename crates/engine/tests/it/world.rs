@@ -335,6 +335,8 @@ async fn start(store: &Store, clock: &Arc<ManualClock>, hosts: &[Arc<FakeEngine>
         Options::new("games.test", "http://api.test", Plaintext::new("whsec_c3Bhd25wb2ludC10ZXN0cw=="));
     options.webhook_networks = vec![Network::parse("127.0.0.0/8").unwrap()];
     options.resync_every = Duration::from_millis(200);
+    options.terminated_retention = Duration::from_secs(30 * 24 * 3600);
+    options.metrics.sample_every = Duration::from_secs(1);
     let setups = CITIES.iter().zip(hosts).map(|((city, latitude, longitude), fake)| {
         let location = Location {
             city: (*city).into(),

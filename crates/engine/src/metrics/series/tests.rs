@@ -103,9 +103,9 @@ fn a_lone_point_shows_what_it_can() {
 #[test]
 fn raw_shows_every_point_in_the_range_and_rates_of_those_with_a_neighbour() {
     let report = report(&steady(10, 60), 0..60, None);
-    assert_eq!(seconds(&report.memory), [0, 10, 20, 30, 40, 50]);
-    assert_eq!(seconds(&report.cpu), [10, 20, 30, 40, 50]);
-    assert_eq!(values(&report.transmit), [2000.0; 5]);
+    assert_eq!(seconds(&report.memory), [0, 10, 20, 30, 40, 50, 60]);
+    assert_eq!(seconds(&report.cpu), [10, 20, 30, 40, 50, 60]);
+    assert_eq!(values(&report.transmit), [2000.0; 6]);
 }
 
 #[test]
