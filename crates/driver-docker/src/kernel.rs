@@ -20,6 +20,9 @@ use spawnpoint_driver::Stats;
 
 use crate::sockets::is_ours;
 
+/// Processes of a container that are asked what they read and wrote; beyond that it would cost too much.
+const PROCESSES_MAX: usize = 32;
+
 /// Where the hierarchies of control groups are mounted.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Cgroups {
@@ -140,12 +143,7 @@ impl Groups<'_> {
             (None, None) => (None, None),
         };
         let disk = match (self.v1("blkio"), v2) {
-            (Some(blkio), _) => {
-                ["blkio.throttle.io_service_bytes_recursive", "blkio.throttle.io_service_bytes"]
-                    .iter()
-                    .find_map(|name| read(&blkio.join(name)))
-                    .map(|table| (transferred_v1(&table, "Read"), transferred_v1(&table, "Write")))
-            }
+            (Some(blkio), _) => disk_v1(&blkio),
             (None, Some(v2)) => read(&v2.join("io.stat"))
                 .map(|table| (transferred_v2(&table, "rbytes"), transferred_v2(&table, "wbytes"))),
             (None, None) => None,
@@ -187,6 +185,22 @@ const fn micros(nanos: u64) -> u64 {
 /// The number behind a name, one pair a line.
 fn named(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+/// Bytes read and written of a v1 group. Newer kernels count them there only where something limits them; else the table
+/// names no device, and what the group's processes tell of themselves has to do. (What a process that has ended moved
+/// is lost then.)
+fn disk_v1(group: &Path) -> Option<(u64, u64)> {
+    let names = ["blkio.throttle.io_service_bytes_recursive", "blkio.throttle.io_service_bytes"];
+    let table = names.iter().find_map(|name| read(&group.join(name)));
+    if let Some(table) = table.filter(|table| table.contains(':')) {
+        return Some((transferred_v1(&table, "Read"), transferred_v1(&table, "Write")));
+    }
+    let processes = read(&group.join("cgroup.procs"))?;
+    let own = |pid: &str| read(&Path::new("/proc").join(pid.trim()).join("io"));
+    let all: Vec<String> = processes.lines().take(PROCESSES_MAX).filter_map(own).collect();
+    let sum = |name: &str| all.iter().filter_map(|io| named(io, name)).sum();
+    Some((sum("read_bytes:"), sum("write_bytes:")))
 }
 
 /// `8:0 Read 4096`, summed over the devices.

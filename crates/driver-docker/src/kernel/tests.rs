@@ -104,6 +104,19 @@ fn where_both_versions_are_mounted_each_controller_is_read_where_it_is() {
 }
 
 #[test]
+fn where_the_kernel_counts_no_device_the_processes_tell() {
+    let mut machine = Machine::new();
+    let none = ("blkio.throttle.io_service_bytes_recursive", "Total 0\n");
+    let processes = format!("{}\n4194304999\n", std::process::id());
+    machine.mount("blkio", &[none, ("cgroup.procs", &processes)]);
+    let before = machine.stats().disk_written_bytes.unwrap();
+    // A file system in memory would not count: the build's own directory is none.
+    let mut file = tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+    std::io::Write::write_all(&mut file, &vec![1; 1 << 20]).unwrap();
+    assert!(machine.stats().disk_written_bytes.unwrap() >= before + (1 << 20));
+}
+
+#[test]
 fn a_group_outside_of_what_is_mounted_is_not_looked_for() {
     let directory = Path::new("/sys/fs/cgroup");
     assert_eq!(below("/docker/a", Path::new("/"), directory), Some(directory.join("docker/a")));

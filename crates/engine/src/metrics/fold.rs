@@ -69,13 +69,16 @@ pub(super) fn fold(points: &[Point]) -> Vec<Seen> {
         if is_stale || is_double {
             continue;
         }
-        let began_anew = point.attempt > attempt || fell(&last, &point.counters);
-        if began_anew {
-            for (base, last) in base.iter_mut().zip(&mut last) {
+        let is_next = point.attempt > attempt;
+        attempt = point.attempt;
+        let mut began_anew = is_next;
+        for (i, (base, last)) in base.iter_mut().zip(&mut last).enumerate() {
+            if is_next || fell(*last, point.counters[i]) {
                 *base = base.saturating_add(last.take().unwrap_or(0));
+                began_anew = true;
             }
-            (attempt, epoch) = (point.attempt, epoch + 1);
         }
+        epoch += u32::from(began_anew);
         let mut totals = [None; COUNTERS];
         for (i, total) in totals.iter_mut().enumerate() {
             // What fell a little is an older reading, by another clock: it has not become less.
@@ -91,8 +94,8 @@ pub(super) fn fold(points: &[Point]) -> Vec<Seen> {
 }
 
 /// Whether a counter fell to less than half of what it was: it began anew, although the attempt is the same.
-fn fell(last: &[Option<u64>; COUNTERS], now: &[Option<u64>; COUNTERS]) -> bool {
-    last.iter().zip(now).any(|(last, now)| last.zip(*now).is_some_and(|(last, now)| now < last / 2))
+fn fell(last: Option<u64>, now: Option<u64>) -> bool {
+    last.zip(now).is_some_and(|(last, now)| now < last / 2)
 }
 
 /// How far two neighbours may lie apart without a gap between them.

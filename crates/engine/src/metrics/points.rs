@@ -69,7 +69,9 @@ impl Point {
             stats.disk_read_bytes,
             stats.disk_written_bytes,
         ];
-        let at = Timestamp(now.micros().saturating_sub(age));
+        let at = now.micros().saturating_sub(age);
+        // As it will be packed: a point is the same before and after it was stored.
+        let at = Timestamp(at - at.rem_euclid(1000));
         Self { counters, memory: stats.memory_bytes, ..Self::empty(at, attempt) }
     }
 

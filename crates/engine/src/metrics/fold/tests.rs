@@ -30,6 +30,17 @@ fn counters_that_begin_anew_within_an_attempt_go_on_as_well() {
 }
 
 #[test]
+fn a_counter_that_begins_anew_leaves_the_others_as_they_are() {
+    let mut points = [point(0, 1, 900), point(10, 1, 1000), point(20, 1, 1100)];
+    points[1].counters[Counter::DiskRead as usize] = Some(3);
+    points[2].counters[Counter::DiskRead as usize] = Some(5);
+    assert_eq!(totals(&points), [900, 1000, 1100]);
+    let disk: Vec<_> =
+        fold(&points).iter().map(|seen| seen.totals[Counter::DiskRead as usize].unwrap()).collect();
+    assert_eq!(disk, [900, 903, 905]);
+}
+
+#[test]
 fn a_reading_by_another_clock_counts_nothing_twice() {
     // A second control plane, whose clock is a little behind, saw 990 before 1000 was seen.
     assert_eq!(totals(&[point(0, 1, 1000), point(1, 1, 990), point(10, 1, 1200)]), [1000, 1000, 1200]);
