@@ -59,6 +59,8 @@ pub struct Config {
     pub callback: Callback,
     /// How long records are kept.
     pub retention: Retention,
+    /// What deployments use.
+    pub metrics: Metrics,
     /// The registry that clients push images to.
     pub registry: Option<Registry>,
     /// The log.
@@ -207,6 +209,53 @@ pub struct Retention {
 impl Default for Retention {
     fn default() -> Self {
         Self { error_hours: 24, terminated_hours: 24 }
+    }
+}
+
+/// What deployments use: how often it is sampled, and for how long it is kept.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Metrics {
+    /// Seconds between two samples; 0 = none are taken.
+    pub sample_seconds: u32,
+    /// Hours for which every sample is kept.
+    pub raw_hours: u32,
+    /// Hours for which a value a minute is kept.
+    pub minute_hours: u32,
+    /// Days for which a value every ten minutes is kept.
+    pub days: u32,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { sample_seconds: 10, raw_hours: 1, minute_hours: 24, days: 7 }
+    }
+}
+
+impl Metrics {
+    /// Seconds between two samples at most: a series needs some values.
+    const SAMPLE_SECONDS_MAX: u32 = 60;
+    /// Hours for which every sample is kept at most: they are many.
+    const RAW_HOURS_MAX: u32 = 24;
+    /// Hours for which a value a minute is kept at most.
+    const MINUTE_HOURS_MAX: u32 = 24 * 7;
+    /// Days at most.
+    const DAYS_MAX: u32 = 90;
+
+    fn check(&self) -> Result<(), Problem> {
+        let Self { sample_seconds, raw_hours, minute_hours, days } = self;
+        let bounded = [
+            ("sample_seconds", sample_seconds, Self::SAMPLE_SECONDS_MAX),
+            ("raw_hours", raw_hours, Self::RAW_HOURS_MAX),
+            ("minute_hours", minute_hours, Self::MINUTE_HOURS_MAX),
+            ("days", days, Self::DAYS_MAX),
+        ];
+        match bounded.into_iter().find(|(_, value, most)| *value > most) {
+            None => Ok(()),
+            Some((name, _, most)) => {
+                Err(Problem::at(format!("metrics.{name}"), format!("must be 0 to {most}")))
+            }
+        }
     }
 }
 
@@ -391,6 +440,7 @@ impl Config {
         if self.callback.port == 0 {
             return Err(Problem::at("callback.port", "must be a port from 1 to 65535"));
         }
+        self.metrics.check()?;
         self.plan(kernel)
     }
 

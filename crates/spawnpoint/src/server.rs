@@ -15,6 +15,7 @@ use spawnpoint_api::{
     ApiConfig, ApiState, RateLimits, RegistryCredentials, callback_router, render_status, router,
 };
 use spawnpoint_driver_docker::DockerEngine;
+use spawnpoint_engine::metrics::Settings;
 use spawnpoint_engine::positions::NoPositions;
 use spawnpoint_engine::webhooks::Network;
 use spawnpoint_engine::{Engine, Entropy, Options, Parts, Positions};
@@ -158,6 +159,7 @@ pub fn parts(
     options.rules.error_retention = hours(config.retention.error_hours);
     options.terminated_retention = hours(config.retention.terminated_hours);
     options.webhook_networks = webhook_networks(config);
+    options.metrics = metrics(config);
     Parts {
         options,
         clock: opened.clock.clone(),
@@ -167,6 +169,18 @@ pub fn parts(
         store: opened.store.clone(),
         vault: opened.vault.clone(),
         hosts,
+    }
+}
+
+/// What is sampled, and for how long it is kept.
+fn metrics(config: &Config) -> Settings {
+    let hours = |hours: u32| Duration::from_secs(3600 * u64::from(hours));
+    let metrics = &config.metrics;
+    Settings {
+        sample_every: Duration::from_secs(metrics.sample_seconds.into()),
+        raw_for: hours(metrics.raw_hours),
+        minutes_for: hours(metrics.minute_hours),
+        kept_for: hours(24 * metrics.days),
     }
 }
 

@@ -58,6 +58,7 @@ fn every_option_stands_in_the_default_file_and_in_the_guide() {
         "geo",
         "callback",
         "retention",
+        "metrics",
         "registry",
         "log",
     ];
@@ -117,6 +118,7 @@ fn a_mistake_names_the_line_the_key_and_what_is_allowed() {
         ("[api]\nlisten = \"nowhere\"\n", &["line 2", "listen", "invalid socket address"]),
         ("[apis]\n", &["line 1", "`apis`", "`webhooks`"]),
         ("[limits]\ndeploy_per_second = -1\n", &["line 2", "deploy_per_second", "u32"]),
+        ("[metrics]\ndays = 7\nsample_seconds = 61\n", &["line 3", "metrics.sample_seconds", "0 to 60"]),
         ("[store]\nurl = \"mysql://x\"\n", &["line 2", "sqlite:PATH", "postgres://"]),
         ("[log]\nlevel = \"loud\"\n", &["line 2", "\"loud\"", "debug"]),
         ("[log]\nlevel = \"info,bollard::docker=debug\"\n", &["line 2", "bollard", "secrets"]),
