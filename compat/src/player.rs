@@ -150,3 +150,60 @@ pub fn tell_udp(port: u16, text: &str) {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     socket.send_to(text.as_bytes(), local(port)).unwrap();
 }
+
+/// A player who sends a steady stream of large datagrams, and gets each of them back.
+#[derive(Debug)]
+pub struct Flow {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<u64>,
+}
+
+/// Bytes of one datagram of a flow.
+const PIECE: usize = 1024;
+/// Between two looks at how much is to be sent.
+const FLOW_BEAT: Duration = Duration::from_millis(5);
+/// Datagrams that are sent at once, at most: more may be lost on the way.
+const BURST: u64 = 16;
+
+impl Flow {
+    /// Begins to send so many bytes a second.
+    ///
+    /// # Panics
+    /// There is no socket to be had.
+    #[must_use]
+    pub fn start(port: u16, bytes_per_second: u64) -> Self {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        socket.connect(local(port)).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&stop);
+        Self { stop, thread: std::thread::spawn(move || stream(&socket, bytes_per_second, &told)) }
+    }
+
+    /// Ends it; the bytes that were sent.
+    ///
+    /// # Panics
+    /// The player did.
+    #[must_use]
+    pub fn finish(self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
+}
+
+fn stream(socket: &UdpSocket, bytes_per_second: u64, stop: &AtomicBool) -> u64 {
+    let piece = [b'x'; PIECE];
+    let (start, mut sent, mut answer) = (Instant::now(), 0, [0; 2 * PIECE]);
+    while !stop.load(Ordering::Relaxed) {
+        let due = u64::try_from(start.elapsed().as_micros()).unwrap() * bytes_per_second / 1_000_000;
+        for _ in 0..BURST {
+            if sent >= due {
+                break;
+            }
+            sent += u64::try_from(socket.send(&piece).unwrap_or(0)).unwrap();
+        }
+        while socket.recv(&mut answer).is_ok() {}
+        std::thread::sleep(FLOW_BEAT);
+    }
+    sent
+}

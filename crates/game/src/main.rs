@@ -25,7 +25,9 @@
 //! | `oom`, `exit <code>` | none: eats memory until it is ended; ends |
 //!
 //! Modes (`GAME_MODE` or arguments, several separated by commas): `exit:<code>`, `exit-after:<ms>:<code>`, `abort`, `oom`,
-//! `never-listen`, `slow:<ms>` (listens late), `ignore-term`, `term-exit:<code>`, `log:<n>`.
+//! `never-listen`, `slow:<ms>` (listens late), `ignore-term`, `term-exit:<code>`, `log:<n>`, `load:<percent>:<MiB>:<KiB>`
+//! (uses so much of one CPU, holds so much memory, writes so much to disk every second; what it moves over the network is
+//! up to whoever sends it something to echo).
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -63,6 +65,9 @@ fn main() {
             thread::sleep(Duration::from_millis(millis));
             leave(code);
         });
+    }
+    if let Some(load) = argument(&modes, "load") {
+        carry_load(load);
     }
     if let Some(millis) = number(&modes, "slow") {
         thread::sleep(Duration::from_millis(u64::try_from(millis).unwrap_or(0)));
@@ -416,6 +421,102 @@ fn eat_memory() -> ! {
         // Not zero, so that every page is really touched.
         eaten.push(vec![1; 1024 * 1024]);
         std::hint::black_box(&eaten);
+    }
+}
+
+// --- a known load --------------------------------------------------------------------------------------------------
+
+/// Where the disk is written to, over and over.
+const LOAD_FILE: &str = "/load";
+/// Between two looks at what the process has used so far.
+const LOAD_BEAT: Duration = Duration::from_millis(1);
+
+/// `<percent>:<MiB>:<KiB>`; what is missing is 0.
+fn carry_load(load: &str) {
+    let mut numbers = load.split(':').map(|number| number.parse::<usize>().unwrap_or(0));
+    let mut next = || numbers.next().unwrap_or(0);
+    let (percent, mebibytes, kibibytes) = (next(), next(), next());
+    // Not zero, so that every page is really touched.
+    let held = vec![1_u8; mebibytes * 1024 * 1024];
+    thread::spawn(move || burn_share(percent, &held));
+    if kibibytes > 0 {
+        thread::spawn(move || write_every_second(kibibytes));
+    }
+}
+
+/// Burns what is missing to the share: what the other threads use counts too, and what a busy machine did not give is
+/// made up for.
+fn burn_share(percent: usize, held: &[u8]) {
+    let share = f64::from(u32::try_from(percent).unwrap_or(0)) / 100.0;
+    let (start, used_before) = (clock::now(), clock::cpu());
+    loop {
+        std::hint::black_box(held);
+        let wanted = (clock::now() - start).mul_f64(share);
+        let until = clock::now() + LOAD_BEAT;
+        if clock::cpu() - used_before < wanted {
+            while clock::now() < until {
+                std::hint::spin_loop();
+            }
+        } else {
+            thread::sleep(LOAD_BEAT);
+        }
+    }
+}
+
+/// The same file again and again, through to the disk: little is left of it in memory.
+fn write_every_second(kibibytes: usize) {
+    let piece = vec![7_u8; kibibytes * 1024];
+    let start = clock::now();
+    for second in 1.. {
+        let written = fs::File::create(LOAD_FILE)
+            .and_then(|mut file| file.write_all(&piece).and_then(|()| file.sync_data()));
+        if let Err(error) = written {
+            say(&format!("game: {LOAD_FILE}: {error}"));
+        }
+        thread::sleep((start + Duration::from_secs(second)).saturating_sub(clock::now()));
+    }
+}
+
+/// The kernel's clocks, finer than what stands in `/proc`.
+mod clock {
+    #![expect(
+        unsafe_code,
+        reason = "the standard library tells no CPU time, and this file may have no dependency"
+    )]
+
+    use std::time::Duration;
+
+    const MONOTONIC: i32 = 1;
+    const PROCESS_CPU: i32 = 2;
+
+    /// As the kernel writes it on 64-bit machines.
+    #[repr(C)]
+    struct Time {
+        seconds: i64,
+        nanos: i64,
+    }
+
+    unsafe extern "C" {
+        fn clock_gettime(clock: i32, time: *mut Time) -> i32;
+    }
+
+    fn read(clock: i32) -> Duration {
+        let mut time = Time { seconds: 0, nanos: 0 };
+        // SAFETY: it lives through the call.
+        unsafe {
+            clock_gettime(clock, &raw mut time);
+        }
+        Duration::new(time.seconds.unsigned_abs(), u32::try_from(time.nanos).unwrap_or(0))
+    }
+
+    /// Time since some moment.
+    pub fn now() -> Duration {
+        read(MONOTONIC)
+    }
+
+    /// CPU time that this process has used.
+    pub fn cpu() -> Duration {
+        read(PROCESS_CPU)
     }
 }
 
