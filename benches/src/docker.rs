@@ -57,7 +57,7 @@ pub fn run(rounds: usize) -> Report {
         server.describe_game("localhost", "spawnpoint-bench", &tag).await?;
         let mut bench = Bench { docker, server, image, times: Times::default() };
         let measured = bench.rounds(rounds).await;
-        let tidied = bench.tidy().await;
+        let tidied = tidy(&bench.docker, &bench.server, &bench.image).await;
         measured?;
         tidied?;
         bench.report(rounds).await
@@ -147,27 +147,6 @@ impl Bench {
         answered.map(|()| took)
     }
 
-    /// Leaves nothing on the engine.
-    async fn tidy(&self) -> Result<(), Failure> {
-        let database = Database::open_with_flags(self.server.database(), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        let installation: String =
-            database.query_row("select value from settings where key = 'installation_id'", [], |row| {
-                row.get(0)
-            })?;
-        let filters = HashMap::from([("label", vec![format!("spawnpoint.installation={installation}")])]);
-        let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
-        for left in self.docker.list_containers(Some(options)).await? {
-            let options = RemoveContainerOptionsBuilder::default().force(true).build();
-            self.docker.remove_container(&left.id.unwrap_or_default(), Some(options)).await?;
-        }
-        let installation = InstallationId::from(installation);
-        let config = EngineConfig { endpoint: Endpoint::default(), installation, callback_port: None };
-        DockerEngine::connect(config)?.remove_network().await?;
-        let options = RemoveImageOptionsBuilder::default().force(true).build();
-        self.docker.remove_image(&self.image, Some(options), None).await?;
-        Ok(())
-    }
-
     async fn report(&self, rounds: usize) -> Report {
         let Times { ours, twin, plain, ready, stop, removal } = &self.times;
         let version = self.docker.version().await?;
@@ -197,6 +176,30 @@ impl Bench {
             ),
         ])
     }
+}
+
+/// The installation that a server is.
+pub fn installation_of(server: &Server) -> Result<String, Failure> {
+    let database = Database::open_with_flags(server.database(), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let sql = "select value from settings where key = 'installation_id'";
+    Ok(database.query_row(sql, [], |row| row.get(0))?)
+}
+
+/// Leaves nothing of a server on the engine.
+pub async fn tidy(docker: &Docker, server: &Server, image: &str) -> Result<(), Failure> {
+    let installation = installation_of(server)?;
+    let filters = HashMap::from([("label", vec![format!("spawnpoint.installation={installation}")])]);
+    let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
+    for left in docker.list_containers(Some(options)).await? {
+        let options = RemoveContainerOptionsBuilder::default().force(true).build();
+        docker.remove_container(&left.id.unwrap_or_default(), Some(options)).await?;
+    }
+    let installation = InstallationId::from(installation);
+    let config = EngineConfig { endpoint: Endpoint::default(), installation, callback_port: None };
+    DockerEngine::connect(config)?.remove_network().await?;
+    let options = RemoveImageOptionsBuilder::default().force(true).build();
+    docker.remove_image(image, Some(options), None).await?;
+    Ok(())
 }
 
 /// Asks until the status is as wanted.
@@ -273,7 +276,7 @@ fn bindings(port: u16) -> HashMap<String, Option<Vec<PortBinding>>> {
 }
 
 /// Builds the game server of this workspace and puts it on the engine.
-async fn load_image(docker: &Docker, reference: &str) -> Result<(), Failure> {
+pub async fn load_image(docker: &Docker, reference: &str) -> Result<(), Failure> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/game/src/main.rs");
     let directory = tempfile::tempdir_in(scratch()?)?;
     let program = directory.path().join("game");

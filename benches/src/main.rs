@@ -13,6 +13,7 @@ mod hello;
 mod http;
 mod load;
 mod memory;
+mod metrics;
 mod paired;
 mod placement;
 mod raw;
@@ -30,7 +31,7 @@ pub type Report = Result<Vec<String>, Failure>;
 /// A benchmark: its name, what it compares, its function from rounds to the report, its default rounds.
 type Benchmark = (&'static str, &'static str, fn(usize) -> Report, usize);
 
-const BENCHMARKS: [Benchmark; 7] = [
+const BENCHMARKS: [Benchmark; 8] = [
     ("placement", "choosing a host, against a naive haversine scan", |rounds| Ok(placement::run(rounds)), 51),
     ("docker", "deploy request to first UDP answer, against the bare Engine API", docker::run, 25),
     (
@@ -42,6 +43,12 @@ const BENCHMARKS: [Benchmark; 7] = [
     ("status", "GET status a second, against an axum that says hello", status::run, 7),
     ("growth", "time per call as live deployments grow from 100 to 10 000", growth::run, 201),
     ("memory", "resident memory of 100 000 live deployments, against their serialized bytes", memory::run, 1),
+    (
+        "metrics",
+        "sampling a hundred idle containers, against asking the engine for the same",
+        metrics::run,
+        3,
+    ),
     ("burst", "400 deploys in a second, then kill -9; 10 000 live, then kill -9", burst::run, 3),
 ];
 

@@ -23,7 +23,7 @@ pub const TOKEN: &str = "a-token-for-benchmarks";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// In which the kernel counts a process's time.
-const TICK: Duration = Duration::from_millis(10);
+pub const TICK: Duration = Duration::from_millis(10);
 
 /// No limits, and containers call back at a port of this run's own.
 const COMMON: &str = "[limits]\ndeploy_per_second = 0\nstatus_per_second = 0\nlist_per_second = 0\n";
@@ -49,6 +49,8 @@ pub struct Server {
     pub address: SocketAddr,
     child: Child,
     directory: TempDir,
+    /// What every configuration of it begins with.
+    head: String,
 }
 
 impl Server {
@@ -65,11 +67,11 @@ impl Server {
     /// With further configuration; answers when this returns.
     pub async fn start(config: &str) -> Result<Self, Failure> {
         let directory = tempfile::Builder::new().prefix("spawnpoint-bench-").tempdir_in(scratch()?)?;
-        let callback = format!("[callback]\nport = {}\n", free_port()?);
-        std::fs::write(directory.path().join("config.toml"), format!("{COMMON}{callback}{config}"))?;
+        let head = format!("{COMMON}[callback]\nport = {}\n", free_port()?);
+        std::fs::write(directory.path().join("config.toml"), format!("{head}{config}"))?;
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
         let child = spawn(&directory, address)?;
-        let mut server = Self { address, child, directory };
+        let mut server = Self { address, child, directory, head };
         server.wait().await?;
         Ok(server)
     }
@@ -82,6 +84,19 @@ impl Server {
         self.child = spawn(&self.directory, self.address)?;
         self.wait().await?;
         Ok(start.elapsed())
+    }
+
+    /// `kill -9`, for good.
+    pub fn kill(&mut self) -> Result<(), Failure> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// The same with another configuration from now on.
+    pub async fn reconfigure(&mut self, config: &str) -> Result<(), Failure> {
+        std::fs::write(self.directory.path().join("config.toml"), format!("{}{config}", self.head))?;
+        self.kill_and_restart().await.map(drop)
     }
 
     /// Waits until it is ready.
@@ -133,10 +148,7 @@ impl Server {
 
     /// Time that it has spent on a processor: what counts on a machine that others use as well.
     pub fn cpu_time(&self) -> Result<Duration, Failure> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let field = |n: usize| -> Result<u32, Failure> { Ok(fields.get(n).ok_or("short stat")?.parse()?) };
-        Ok(TICK * (field(11)? + field(12)?))
+        cpu_time_of(self.child.id())
     }
 
     /// Bytes of memory that are the process's own.
@@ -159,6 +171,14 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Time that a process has spent on a processor.
+pub fn cpu_time_of(pid: u32) -> Result<Duration, Failure> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let field = |n: usize| -> Result<u32, Failure> { Ok(fields.get(n).ok_or("short stat")?.parse()?) };
+    Ok(TICK * (field(11)? + field(12)?))
 }
 
 /// A directory on the disk under test: the build's own, since `/tmp` may be memory.

@@ -31,7 +31,7 @@ async fn a_bad_line_to_the_engine_loses_doubles_and_delays_nothing() {
     let Some(world) = World::open().await else { return };
     let manners = Arc::new(Manners::default());
     let address = proxy::start(Arc::clone(&manners), None).await;
-    let driver = world.driver_at(Endpoint::Tcp { address, tls: None });
+    let driver = world.driver_at(Endpoint::Tcp { address: address.clone(), tls: None });
 
     a_lost_answer_to(&world, &driver, &manners, "/containers/create", 21_001).await;
     a_lost_answer_to(&world, &driver, &manners, "/start", 21_002).await;
@@ -39,6 +39,10 @@ async fn a_bad_line_to_the_engine_loses_doubles_and_delays_nothing() {
     a_cut_stream_of_hints_ends(&driver, &manners).await;
     a_mute_engine_costs_a_call_its_deadline(&driver, &manners).await;
     an_engine_elsewhere_is_asked_from_outside(&world, &driver, 21_004).await;
+    figures_of_an_engine_elsewhere_are_asked_for_seldom_and_a_hang_is_a_gap(
+        &world, &address, &manners, 21_005,
+    )
+    .await;
     an_engine_that_is_down_is_unavailable_until_it_is_up(&world).await;
     an_engine_behind_tls_is_used_and_a_false_one_is_not(&world).await;
 
@@ -126,6 +130,39 @@ async fn an_engine_elsewhere_is_asked_from_outside(world: &World, driver: &Docke
     driver.ensure(&deaf).await.unwrap();
     assert!(!listens(&deaf).await, "the engine's proxy was taken for the game");
     driver.remove(deaf.id).await.unwrap();
+}
+
+async fn figures_of_an_engine_elsewhere_are_asked_for_seldom_and_a_hang_is_a_gap(
+    world: &World,
+    address: &str,
+    manners: &Manners,
+    port: u16,
+) {
+    let driver = || world.driver_at(Endpoint::Tcp { address: address.to_owned(), tls: None });
+    let first = driver();
+    let spec = world.spec(1, port);
+    first.ensure(&spec).await.unwrap();
+    let read = first.stats_all().await.unwrap();
+    let own = read.iter().find(|(id, _)| *id == spec.id).map(|(_, stats)| stats).unwrap();
+    assert!(
+        own.cpu_micros.is_some() && own.memory_bytes.is_some() && own.received_bytes.is_some(),
+        "{own:?}"
+    );
+    assert_eq!(first.stats_all().await.unwrap(), [], "asked again within the minute");
+
+    let second = driver();
+    *manners.hang_on.lock() = Some("/stats");
+    let asked = tokio::time::Instant::now();
+    let others = async {
+        let found = second.inspect(spec.id).await.unwrap();
+        (found.unwrap().state, asked.elapsed())
+    };
+    let (figures, (state, waited)) = tokio::join!(second.stats_all(), others);
+    assert_eq!(figures.unwrap(), [], "what does not answer is left out");
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    assert!(state == Running::Running && waited < Duration::from_secs(3), "others waited for it: {waited:?}");
+    *manners.hang_on.lock() = None;
+    first.remove(spec.id).await.unwrap();
 }
 
 async fn an_engine_that_is_down_is_unavailable_until_it_is_up(world: &World) {

@@ -15,6 +15,8 @@ pub struct Manners {
     pub mute: AtomicBool,
     /// Passes the next request that holds this text, and hangs up instead of answering it.
     pub lose_answer_to: Mutex<Option<&'static str>>,
+    /// Takes every request that holds this text and never answers it.
+    pub hang_on: Mutex<Option<&'static str>>,
     /// Cuts every connection that is open.
     pub cut: tokio::sync::Notify,
 }
@@ -22,13 +24,16 @@ pub struct Manners {
 impl Manners {
     fn loses(&self, request: &[u8]) -> bool {
         let mut needle = self.lose_answer_to.lock();
-        let hit =
-            needle.is_some_and(|text| request.windows(text.len()).any(|window| window == text.as_bytes()));
+        let hit = needle.is_some_and(|text| holds(request, text));
         if hit {
             *needle = None;
         }
         hit
     }
+}
+
+fn holds(request: &[u8], text: &str) -> bool {
+    request.windows(text.len()).any(|window| window == text.as_bytes())
 }
 
 /// Starts it; tells its address.
@@ -56,7 +61,8 @@ pub async fn start(manners: Arc<Manners>, tls: Option<TlsAcceptor>) -> String {
 async fn serve(mut client: impl AsyncRead + AsyncWrite + Unpin, manners: Arc<Manners>) {
     let mut request = vec![0; 65_536];
     let Ok(length) = client.read(&mut request).await else { return };
-    if manners.mute.load(Ordering::SeqCst) {
+    let hangs = manners.hang_on.lock().is_some_and(|text| holds(&request[..length], text));
+    if hangs || manners.mute.load(Ordering::SeqCst) {
         std::future::pending::<()>().await;
     }
     let mut engine = UnixStream::connect("/var/run/docker.sock").await.unwrap();
