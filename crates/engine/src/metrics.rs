@@ -194,12 +194,16 @@ impl Engine {
     async fn points_of(&self, id: DeploymentId) -> Result<Vec<Point>, Error> {
         // First what is not stored: what is stored between the two looks is found twice, not missed.
         let open = self.inner.metrics.of(id);
-        let mut chunks: HashMap<(u32, Timestamp), Vec<Point>> = HashMap::new();
-        for chunk in self.inner.store.metrics(id).await? {
-            chunks.insert((chunk.tier, chunk.start_at), unpacked(&chunk));
+        let stored = self.inner.store.metrics(id).await?;
+        let mut chunks: HashMap<(u32, Timestamp), &MetricChunk> = HashMap::new();
+        for chunk in stored.iter().chain(&open) {
+            let kept = chunks.entry((chunk.tier, chunk.start_at)).or_insert(chunk);
+            // Another control plane may have seen more.
+            if chunk.points.len() > kept.points.len() {
+                *kept = chunk;
+            }
         }
-        chunks.extend(open.into_iter().map(|(slot, points)| ((RAW, slot), points)));
-        let mut points: Vec<Point> = chunks.into_values().flatten().collect();
+        let mut points: Vec<Point> = chunks.into_values().flat_map(unpacked).collect();
         points.sort_unstable_by_key(|point| (point.at, point.attempt));
         Ok(points)
     }
@@ -225,14 +229,17 @@ impl Engine {
     /// Stores the minutes that are over; all of them if `everything`.
     pub(crate) async fn store_metrics(&self, everything: bool) -> Result<(), Error> {
         let buffer = &self.inner.metrics;
-        let finished = buffer.finished((!everything).then(|| self.now()));
-        for rows in finished.chunks(ROWS_MAX) {
+        let over = (!everything).then(|| self.now());
+        loop {
+            let rows = buffer.finished(over, ROWS_MAX);
+            if rows.is_empty() {
+                return Ok(());
+            }
             let mut tx = Tx::new();
             rows.iter().for_each(|row| tx.put_metrics(row));
             self.inner.store.commit(tx).await?;
-            buffer.stored(rows);
+            buffer.stored(&rows);
         }
-        Ok(())
     }
 
     /// Leaves fewer points of what is old, and none of what is too old.
@@ -272,6 +279,7 @@ impl Engine {
                 points.sort_unstable_by_key(|point| (point.at, point.attempt));
                 let points = points::pack(&fold::thin(&points, detail));
                 tx.delete_metrics(id, tier, begin, end);
+                tx.delete_metrics(id, tier + 1, begin, end);
                 tx.put_metrics(&MetricChunk { deployment: id, tier: tier + 1, start_at: begin, points });
             }
             store.commit(tx).await?;

@@ -21,11 +21,13 @@ pub struct MetricChunk {
 }
 
 impl Tx {
-    /// Keeps a span in place of what was kept of it; nothing happens if the deployment is not stored any more.
+    /// Keeps a span, in place of what was kept of it unless that is longer: of two control planes that look at the same
+    /// host, one may have missed something. Nothing happens if the deployment is not stored any more.
     pub fn put_metrics(&mut self, chunk: &MetricChunk) {
         let sql = "insert into metric_samples (deployment_id, tier, start_at, points) \
                    select id, $2, $3, $4 from deployments where id = $1 \
-                   on conflict (deployment_id, tier, start_at) do update set points = excluded.points";
+                   on conflict (deployment_id, tier, start_at) do update set points = excluded.points \
+                   where length(excluded.points) >= length(metric_samples.points)";
         let MetricChunk { deployment, tier, start_at, points } = chunk;
         self.run(sql, args![*deployment, *tier, *start_at, points.as_slice()]);
     }

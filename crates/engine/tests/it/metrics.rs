@@ -166,7 +166,7 @@ on_both! {
         world.eventually("nothing is left", async || world.rows(id).await.is_empty()).await;
     }
 
-    async fn two_control_planes_on_the_same_hosts_double_nothing(world: &mut World) {
+    async fn a_minute_that_is_stored_twice_counts_once(world: &mut World) {
         let id = world.deploy_ready("v1").await;
         let workload = world.workload(id).await;
         for n in 0..70 {
@@ -207,4 +207,37 @@ on_both! {
         assert!(matches!(answer, Err(Error::NotFound(_))));
         assert_eq!(world.engine.peaks_of(unknown).await.unwrap(), None);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_control_planes_on_the_same_hosts_double_nothing() {
+    let Some(world) = World::postgres().await else { return };
+    let second = world.second().await;
+    let id = world.deploy_ready("v1").await;
+    let workload = world.workload(id).await;
+    for n in 0..130 {
+        world.uses(workload, n * 100_000, n * 1000, 50 * MIB);
+        world.sample(id, Duration::from_secs(1)).await;
+    }
+    // Minutes that are over are stored by both.
+    let told = async |engine: &spawnpoint_engine::Engine| {
+        let query = MetricsQuery { detail: Detail::Steps(Step::HalfMinute), ..MetricsQuery::default() };
+        engine.metrics(&world.admin, id, query).await.unwrap()
+    };
+    world
+        .eventually("both know everything", async || {
+            last(&told(&second).await.receive_total) == Some(129_000.0)
+        })
+        .await;
+    for engine in [&world.engine, &second] {
+        let report = told(engine).await;
+        assert_eq!(last(&report.receive_total), Some(129_000.0));
+        let steady = &report.receive[1..report.receive.len() - 1];
+        assert!(steady.iter().all(|(_, rate)| (rate - 1000.0).abs() < 60.0), "{steady:?}");
+        assert!(report.memory.iter().skip(1).all(|(_, memory)| *memory == 50.0), "{:?}", report.memory);
+    }
+    second.shut_down(Duration::from_secs(5)).await;
+    let rows = world.rows(id).await.len();
+    assert!((2..=4).contains(&rows), "{rows} rows for three minutes");
+    world.end().await;
 }

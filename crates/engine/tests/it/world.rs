@@ -152,6 +152,11 @@ impl World {
         self.engine = start(&self.store, &self.clock, &self.hosts).await;
     }
 
+    /// Another control plane on the same database and hosts; PostgreSQL alone allows it.
+    pub async fn second(&self) -> Engine {
+        start(&self.store, &self.clock, &self.hosts).await
+    }
+
     pub async fn create_app(&self, name: &str) {
         let new = NewApp { name: app(name), is_active: true, image: String::new() };
         self.engine.create_app(&self.admin, new).await.unwrap();

@@ -10,7 +10,7 @@ fn chunk(n: u64, tier: u32, start_at: Timestamp, points: &[u8]) -> MetricChunk {
 }
 
 on_both! {
-    async fn a_span_that_is_written_twice_is_kept_once_and_the_later_counts(world: &World) {
+    async fn a_span_that_is_written_twice_is_kept_once_and_the_longer_counts(world: &World) {
         world.insert(&deployment(1)).await;
         // What is not text, and what would end one.
         let bytes = [0, 255, 128, 0, 39];
@@ -18,6 +18,7 @@ on_both! {
             tx.put_metrics(&chunk(1, 0, after(60), &[1]));
             tx.put_metrics(&chunk(1, 0, NOW, &[]));
             tx.put_metrics(&chunk(1, 0, after(60), &bytes));
+            tx.put_metrics(&chunk(1, 0, after(60), &[9; 4]));
         }).await.unwrap();
         world.commit(|tx| tx.put_metrics(&chunk(1, 1, NOW, &[2]))).await.unwrap();
         let expected =
