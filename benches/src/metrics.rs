@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use bollard::Docker;
+use bollard::models::ContainerSummary;
 use bollard::query_parameters::{ListContainersOptionsBuilder, StatsOptionsBuilder};
 use futures_util::StreamExt;
 use serde_json::Value;
@@ -20,6 +21,8 @@ use crate::{Failure, Report, block_on};
 const CONTAINERS: usize = 100;
 /// Containers that are started at once.
 const AT_ONCE: usize = 4;
+/// Containers that the engine is asked about at once: it lets each answer wait for a second.
+const ASKED_AT_ONCE: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long each way is looked at in a round: three samples.
 const PHASE: Duration = Duration::from_secs(30);
@@ -156,12 +159,13 @@ async fn ask_engine(docker: &Docker, installation: &str) -> Result<(), Failure> 
     let filters =
         std::collections::HashMap::from([("label", vec![format!("spawnpoint.installation={installation}")])]);
     let options = ListContainersOptionsBuilder::default().filters(&filters).build();
-    for container in docker.list_containers(Some(options)).await? {
+    let containers = docker.list_containers(Some(options)).await?;
+    let ask = |container: ContainerSummary| async move {
         let options = StatsOptionsBuilder::default().stream(false).one_shot(true).build();
-        let mut stats = docker.stats(&container.id.unwrap_or_default(), Some(options));
         // One that has just gone has none.
-        let _ = stats.next().await;
-    }
+        drop(docker.stats(&container.id.unwrap_or_default(), Some(options)).next().await);
+    };
+    futures_util::stream::iter(containers).for_each_concurrent(ASKED_AT_ONCE, ask).await;
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -61,6 +62,8 @@ pub struct DockerDriver {
     processes: Mutex<HashMap<WorkloadId, Process>>,
     /// When the engine was last asked for figures that cost it much.
     pub(crate) asked_for_figures: Mutex<Option<tokio::time::Instant>>,
+    /// How many such figures it has given so far.
+    pub(crate) told_by_engine: AtomicUsize,
 }
 
 impl fmt::Debug for DockerDriver {
@@ -73,7 +76,13 @@ impl DockerDriver {
     /// A host on this engine.
     #[must_use]
     pub fn new(engine: Arc<DockerEngine>, host: HostId) -> Self {
-        Self { engine, host, processes: Mutex::default(), asked_for_figures: Mutex::default() }
+        Self {
+            engine,
+            host,
+            processes: Mutex::default(),
+            asked_for_figures: Mutex::default(),
+            told_by_engine: AtomicUsize::new(0),
+        }
     }
 
     /// The engine that it shares with other hosts.

@@ -30,7 +30,7 @@ const LIGHT_PLACES: usize = 8;
 /// other down.
 const HEAVY_PLACES: usize = 8;
 /// Statistics at once: engines are known to hang in them, which must not keep others from being asked.
-const STATS_PLACES: usize = 4;
+const STATS_PLACES: usize = spawnpoint_driver::figures::AT_ONCE;
 /// For setting up: version, network, firewall.
 const SET_UP: Duration = Duration::from_secs(30);
 /// For loading an image from an archive.

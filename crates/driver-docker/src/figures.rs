@@ -5,6 +5,7 @@
 //! figures. An engine that hangs delays nobody but its own round.
 
 use std::collections::HashSet;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
@@ -38,6 +39,7 @@ impl DockerDriver {
                 Process::Elsewhere => elsewhere.push(id),
             }
         }
+        let read_at = Instant::now();
         let read = tokio::task::spawn_blocking(move || {
             let cgroups = Cgroups::here();
             let read =
@@ -54,8 +56,15 @@ impl DockerDriver {
             }
         }
         if engine_is_due && !elsewhere.is_empty() {
-            found.extend(figures::one_by_one(self, elsewhere).await);
+            // Where there are too many for one round, the next one begins with those that were left out.
+            elsewhere.sort_unstable();
+            let skipped = self.told_by_engine.load(Ordering::Relaxed) % elsewhere.len();
+            elsewhere.rotate_left(skipped);
+            let told = figures::one_by_one(self, elsewhere).await;
+            self.told_by_engine.fetch_add(told.len(), Ordering::Relaxed);
             self.engine_was_asked();
+            found.iter_mut().for_each(|(_, stats)| stats.age = read_at.elapsed());
+            found.extend(told);
         }
         Ok(found)
     }

@@ -54,7 +54,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// A driver that does not answer within this is left alone until the next time.
-const SAMPLE_PATIENCE: Duration = Duration::from_secs(30);
+const SAMPLE_PATIENCE: Duration = Duration::from_secs(60);
 /// Rows that are stored in one transaction: other transactions wait for it.
 const ROWS_MAX: usize = 500;
 /// Deployments whose points are thinned in one transaction.

@@ -229,11 +229,11 @@ async fn figures_asked_for_one_by_one_leave_out_whoever_does_not_answer() {
     let read = crate::figures::one_by_one(&driver, all.clone()).await;
     assert_eq!(read.len(), 4, "{read:?}");
     let oldest = read.iter().map(|(_, stats)| stats.age).max().unwrap();
-    assert_eq!(oldest, Duration::from_secs(10), "they waited for the one that hung");
+    assert_eq!(oldest, Duration::from_secs(10), "the others were read while one hung");
     (0..all.len()).for_each(|_| driver.engine().hang_next(Op::Stats));
     let asked = tokio::time::Instant::now();
     assert_eq!(crate::figures::one_by_one(&driver, all).await, []);
-    assert!(asked.elapsed() <= Duration::from_secs(20), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() <= Duration::from_secs(45), "{:?}", asked.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
