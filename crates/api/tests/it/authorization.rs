@@ -133,6 +133,7 @@ fn running() -> Vec<Row> {
     let asked = Some(json!({"app_name": "arena", "app_version": "v1"}));
     let nobody = json!([{"field": "request_id", "values": ["0123456789ab"], "filter_type": "any"}]);
     vec![
+        row("GET /v1/metrics/deployment/{request_id}", "/v1/metrics/deployment/{id}", None, READ, KEPT_OUT),
         row("POST /v1/deployments:available", "/v1/deployments:available", asked, READ, KEPT_OUT),
         row("POST /v1/deployments/{request_id}/tags", tags, name("us"), DEPLOY, KEPT_OUT),
         row("GET /v1/deployments/{request_id}/tags", tags, None, READ, KEPT_OUT),
