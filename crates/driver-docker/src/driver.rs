@@ -17,11 +17,11 @@ use bollard::query_parameters::{
 use futures_util::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
 use spawnpoint_driver::{
-    Credentials, Driver, DriverError, DriverInfo, HintStream, HostProbe, LogStream, Observed, PortPublish,
-    Progress, Running, Stats, WorkloadSpec,
+    Credentials, Driver, DriverError, DriverInfo, HintStream, HostProbe, LogFrom, LogStream, Observed,
+    PortPublish, Progress, Running, Stats, WorkloadSpec,
 };
 use spawnpoint_model::units::Resources;
-use spawnpoint_model::{CpuUnits, HostId, MemoryMib, Timestamp, Transport, WorkloadId};
+use spawnpoint_model::{CpuUnits, HostId, MemoryMib, Transport, WorkloadId};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
@@ -35,6 +35,8 @@ const CREATE: Duration = Duration::from_secs(30);
 const START: Duration = Duration::from_secs(60);
 const KILL: Duration = Duration::from_secs(10);
 const REMOVE: Duration = Duration::from_secs(60);
+/// To open a log; its end is read in this time, and anything else begins to come.
+const LOGS: Duration = Duration::from_secs(10);
 const STATS: Duration = Duration::from_secs(5);
 /// Between two looks at something that is under way in the engine.
 const AGAIN: Duration = Duration::from_millis(50);
@@ -380,15 +382,11 @@ impl Driver for DockerDriver {
         Ok(streams::hints(client, &self.engine.config().installation, &self.host, since))
     }
 
-    async fn logs(
-        &self,
-        id: WorkloadId,
-        since: Option<Timestamp>,
-        follow: bool,
-    ) -> Result<LogStream, DriverError> {
+    async fn logs(&self, id: WorkloadId, from: LogFrom, follow: bool) -> Result<LogStream, DriverError> {
         let container =
             self.find(id).await?.and_then(|container| container.id).ok_or_else(no_such_workload)?;
-        Ok(streams::logs(self.engine.client()?, &container, since, follow))
+        let open = streams::logs(self.engine.client()?, &container, from, follow);
+        tokio::time::timeout(LOGS, open).await.map_err(|_| DriverError::Timeout)?
     }
 
     async fn stats(&self, id: WorkloadId) -> Result<Stats, DriverError> {

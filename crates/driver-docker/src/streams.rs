@@ -1,6 +1,6 @@
 //! What flows out of a container: hints, logs, figures.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use bollard::Docker;
@@ -9,13 +9,20 @@ use bollard::models::{ContainerStatsResponse, EventMessage};
 use bollard::query_parameters::{EventsOptionsBuilder, LogsOptionsBuilder, StatsOptionsBuilder};
 use bytes::{Buf, Bytes};
 use futures_util::{StreamExt, stream};
-use spawnpoint_driver::{DriverError, Hint, HintStream, LogChunk, LogStream, Stats};
+use spawnpoint_driver::{DriverError, Hint, HintStream, LogChunk, LogFrom, LogStream, Stats};
 use spawnpoint_model::{HostId, InstallationId, Timestamp};
 
 use crate::endpoint::Endpoint;
 use crate::error::from_bollard;
 use crate::names;
 use crate::observe::timestamp;
+
+/// Bytes of one piece of a log, at most: the engine splits longer lines.
+const PIECE_BYTES_MAX: usize = 16 * 1024;
+/// Pieces that the end of a log may consist of. Only a log of lines of a few bytes has more.
+const TAIL_PIECES_MAX: usize = 262_144;
+/// Bytes of the time in front of a piece: `2026-11-21T02:00:00.500000001Z`, or with an offset.
+const TIME_BYTES_MAX: usize = 40;
 
 /// Hints from the engine's events since `since` (its own clock), so that nothing falls between the moment at which
 /// the caller looked at everything and the moment at which the stream was opened.
@@ -53,36 +60,83 @@ fn hint(event: &EventMessage) -> Option<Hint> {
 
 /// The output of a container. The engine knows whole seconds only; the rest of `since` is done here, by the time in
 /// front of each piece.
-pub fn logs(client: &Docker, container: &str, since: Option<Timestamp>, follow: bool) -> LogStream {
-    let seconds = since.map(|since| i32::try_from(since.micros() / 1_000_000).unwrap_or(i32::MAX));
-    let options = LogsOptionsBuilder::default()
-        .stdout(true)
-        .stderr(true)
-        .follow(follow)
-        .timestamps(since.is_some())
-        .since(seconds.unwrap_or(0))
-        .build();
+///
+/// # Errors
+/// The engine does not answer, or has no such container. (A stream that is under way gives its errors itself.)
+pub async fn logs(
+    client: &Docker,
+    container: &str,
+    from: LogFrom,
+    follow: bool,
+) -> Result<LogStream, DriverError> {
     let client = Endpoint::for_streams(client);
-    let pieces = client.logs(container, Some(options));
-    pieces
+    let options = LogsOptionsBuilder::default().stdout(true).stderr(true).timestamps(true).follow(follow);
+    let (since, options) = match from {
+        LogFrom::Start => (None, options),
+        LogFrom::Since(since) => {
+            let seconds = i32::try_from(since.micros() / 1_000_000).unwrap_or(i32::MAX);
+            (Some(since), options.since(seconds))
+        }
+        LogFrom::Tail(bytes) => {
+            let (held, pieces) = tail(&client, container, bytes).await?;
+            if !follow {
+                return Ok(stream::iter(held.into_iter().map(Ok)).boxed());
+            }
+            (None, options.tail(&pieces.to_string()))
+        }
+    };
+    let pieces = client.logs(container, Some(options.build()));
+    Ok(pieces
         .filter_map(move |piece| std::future::ready(piece.map(|piece| chunk(piece, since)).transpose()))
         .map(|piece| piece.map_err(|error| from_bollard(&error)))
-        .boxed()
+        .boxed())
+}
+
+/// The last `bytes` of a log, and in how many pieces they stand. The engine counts pieces (a line, or 16 KiB of a longer one),
+/// so it is asked for more and more of them until they are enough: thirty megabytes of log are not read for the last one.
+async fn tail(
+    client: &Docker,
+    container: &str,
+    bytes: usize,
+) -> Result<(VecDeque<LogChunk>, usize), DriverError> {
+    // As many as it takes if all are as large as pieces get.
+    let mut wanted = bytes.div_ceil(PIECE_BYTES_MAX).max(1);
+    loop {
+        let options = LogsOptionsBuilder::default().stdout(true).stderr(true).timestamps(true);
+        let options = options.tail(&wanted.to_string()).build();
+        let mut pieces = client.logs(container, Some(options));
+        let (mut held, mut held_bytes, mut seen, mut seen_bytes) = (VecDeque::new(), 0, 0_usize, 0_usize);
+        while let Some(piece) = pieces.next().await {
+            let Some(piece) = chunk(piece.map_err(|error| from_bollard(&error))?, None) else { continue };
+            (seen, seen_bytes) = (seen + 1, seen_bytes + piece.bytes.len());
+            held_bytes += piece.bytes.len();
+            held.push_back(piece);
+            while let Some(first) = held.front().filter(|first| held_bytes - first.bytes.len() >= bytes) {
+                held_bytes -= first.bytes.len();
+                held.pop_front();
+            }
+        }
+        if seen < wanted || seen_bytes >= bytes || wanted >= TAIL_PIECES_MAX {
+            let pieces = held.len().max(1);
+            return Ok((held, pieces));
+        }
+        // With what these were like, and half as many again. At least four times as many: lines grow shorter, too.
+        let like_these = bytes.saturating_mul(seen) / seen_bytes.max(1);
+        wanted = (like_these + like_these / 2).max(wanted * 4).min(TAIL_PIECES_MAX);
+    }
 }
 
 /// `None` if the piece is older than `since`.
 fn chunk(piece: LogOutput, since: Option<Timestamp>) -> Option<LogChunk> {
     let stderr = matches!(piece, LogOutput::StdErr { .. });
     let mut bytes: Bytes = piece.into_bytes();
-    if let Some(since) = since {
-        let length = bytes.iter().position(|byte| *byte == b' ')?;
-        let written = std::str::from_utf8(&bytes[..length]).ok().and_then(timestamp)?;
-        if written < since {
-            return None;
-        }
+    let length = bytes.iter().take(TIME_BYTES_MAX).position(|byte| *byte == b' ');
+    let at = length.and_then(|length| std::str::from_utf8(&bytes[..length]).ok().and_then(timestamp));
+    if let (Some(length), Some(_)) = (length, at) {
         bytes.advance(length + 1);
     }
-    Some(LogChunk { stderr, bytes })
+    let is_old = since.is_some_and(|since| at.is_some_and(|at| at < since));
+    (!is_old && !bytes.is_empty()).then_some(LogChunk { at, stderr, bytes })
 }
 
 /// One reading of a container's figures.
@@ -149,6 +203,8 @@ mod tests {
         assert_eq!(chunk(old, since), None);
         assert_eq!(chunk(new, since).unwrap().bytes, "new\n");
         assert_eq!(chunk(out("as it is"), None).unwrap().bytes, "as it is");
+        let dated = chunk(out("2026-11-21T02:00:00.500000001Z a b\n"), None).unwrap();
+        assert_eq!((&dated.bytes[..], dated.at), (&b"a b\n"[..], since));
     }
 
     #[test]

@@ -35,14 +35,16 @@ pub use engine::{FakeClock, FakeConfig, FakeEngine};
 use engine::{Image, Started};
 
 use crate::{
-    Credentials, Driver, DriverError, DriverInfo, Hint, HintStream, HostProbe, LogChunk, LogStream, Observed,
-    PortPublish, Progress, Running, Stats, WorkloadSpec,
+    Credentials, Driver, DriverError, DriverInfo, Hint, HintStream, HostProbe, LogChunk, LogFrom, LogStream,
+    Observed, PortPublish, Progress, Running, Stats, WorkloadSpec,
 };
 
 /// After how long a pull without progress is cut.
 pub(crate) const STALL: Duration = Duration::from_secs(60);
 /// How SIGKILL leaves a process.
 const SIGKILLED: Exit = Exit { code: 137, oom: false };
+/// Of the lines of a fake workload, each one of so many goes to standard error.
+const STDERR_EVERY: u32 = 5;
 /// What every fake workload seems to hold, unless [`FakeEngine::set_stats`] says otherwise.
 const MEMORY_BYTES: u64 = 4 * 1024 * 1024;
 
@@ -319,12 +321,7 @@ impl Driver for FakeDriver {
         Ok(stream::once(async { Hint::Resync }).chain(hints).boxed())
     }
 
-    async fn logs(
-        &self,
-        id: WorkloadId,
-        since: Option<Timestamp>,
-        follow: bool,
-    ) -> Result<LogStream, DriverError> {
+    async fn logs(&self, id: WorkloadId, from: LogFrom, follow: bool) -> Result<LogStream, DriverError> {
         self.begin_reading(Op::Logs).await?;
         // Subscribed before the first look, so that an end in between is not missed.
         let mut hints = self.engine.watch();
@@ -332,15 +329,20 @@ impl Driver for FakeDriver {
         let Some((image, started_at)) = seen else {
             return Err(DriverError::Internal("there is no such workload".to_owned()));
         };
-        let old = since.zip(started_at).is_some_and(|(since, started)| started < since);
-        let head = if old { Vec::new() } else { log_lines(id, &image) };
+        let head = match (from, started_at) {
+            (LogFrom::Since(since), Some(started)) if started < since => Vec::new(),
+            (LogFrom::Tail(bytes), _) => last_lines(log_lines(id, &image, started_at), bytes),
+            _ => log_lines(id, &image, started_at),
+        };
+        let clock = self.engine.config.clock.clone();
         let (engine, owner) = (Arc::clone(&self.engine), self.owner);
         let tail = async move {
             loop {
                 let state = engine.find(owner, id, |w| w.state(Instant::now()));
                 match state {
                     Some(Running::Exited(exit)) => {
-                        return Some(chunk(format!("fake: exited with {}\n", exit.code)));
+                        let now = clock.map(|clock| clock());
+                        return Some(chunk(format!("fake: exited with {}\n", exit.code), now));
                     }
                     Some(Running::Starting | Running::Running) if follow => {}
                     _ => return None,
@@ -350,7 +352,9 @@ impl Driver for FakeDriver {
                 }
             }
         };
-        Ok(stream::iter(head).chain(stream::once(tail).filter_map(|end| async { end })).boxed())
+        Ok(stream::iter(head.into_iter().map(Ok))
+            .chain(stream::once(tail).filter_map(|end| async { end }))
+            .boxed())
     }
 
     async fn stats(&self, id: WorkloadId) -> Result<Stats, DriverError> {
@@ -369,11 +373,28 @@ fn refused(detail: &str, permanent: bool) -> DriverError {
     DriverError::ImageUnavailable { detail: detail.to_owned(), permanent }
 }
 
-fn log_lines(id: WorkloadId, image: &Image) -> Vec<Result<LogChunk, DriverError>> {
-    let line = |n| chunk(format!("fake: {id} runs {}, line {n}\n", image.name));
+fn log_lines(id: WorkloadId, image: &Image, at: Option<Timestamp>) -> Vec<LogChunk> {
+    let line = |n: u32| LogChunk {
+        at,
+        stderr: n.is_multiple_of(STDERR_EVERY),
+        bytes: Bytes::from(format!("fake: {id} runs {}, line {n}\n", image.name)),
+    };
     (1..=image.behaviour.log_lines).map(line).collect()
 }
 
-fn chunk(text: String) -> Result<LogChunk, DriverError> {
-    Ok(LogChunk { stderr: false, bytes: Bytes::from(text) })
+/// As many of the last lines as it takes for so many bytes.
+fn last_lines(mut lines: Vec<LogChunk>, bytes: usize) -> Vec<LogChunk> {
+    let mut held = 0;
+    let needed = lines.iter().rev().take_while(|line| {
+        let wanted = held < bytes;
+        held += line.bytes.len();
+        wanted
+    });
+    let needed = needed.count();
+    lines.drain(..lines.len() - needed);
+    lines
+}
+
+fn chunk(text: String, at: Option<Timestamp>) -> Result<LogChunk, DriverError> {
+    Ok(LogChunk { at, stderr: false, bytes: Bytes::from(text) })
 }

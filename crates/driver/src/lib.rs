@@ -125,9 +125,23 @@ pub struct Stats {
     pub age: Duration,
 }
 
+/// From where on a log is wanted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogFrom {
+    /// From its beginning, as far as the engine still has it.
+    Start,
+    /// What was written then or later.
+    Since(Timestamp),
+    /// Its last so many bytes. More may come (whole pieces, or what the engine cannot leave out), never less of what there
+    /// is; nothing that does not have to is read or held.
+    Tail(usize),
+}
+
 /// One piece of a workload's output.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LogChunk {
+    /// When it was written, if the engine knows.
+    pub at: Option<Timestamp>,
     /// True for standard error.
     pub stderr: bool,
     /// The bytes as they came; not necessarily UTF-8 or whole lines.
@@ -189,13 +203,8 @@ pub trait Driver: Send + Sync + 'static {
     /// Hints about changes. Begins with [`Hint::Resync`].
     async fn watch(&self) -> Result<HintStream, DriverError>;
 
-    /// The output since `since` (all of it if `None`), and what follows if `follow`.
-    async fn logs(
-        &self,
-        id: WorkloadId,
-        since: Option<Timestamp>,
-        follow: bool,
-    ) -> Result<LogStream, DriverError>;
+    /// The output from there on, and what follows if `follow`. Also of a workload that has ended, until it is removed.
+    async fn logs(&self, id: WorkloadId, from: LogFrom, follow: bool) -> Result<LogStream, DriverError>;
 
     /// What it has used so far.
     async fn stats(&self, id: WorkloadId) -> Result<Stats, DriverError>;

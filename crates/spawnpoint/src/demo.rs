@@ -15,7 +15,7 @@ use futures_util::StreamExt as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::Method;
 use serde_json::{Value, json};
-use spawnpoint_driver::Driver;
+use spawnpoint_driver::{Driver, LogFrom};
 use spawnpoint_driver_docker::DockerEngine;
 use spawnpoint_driver_docker::image_archive::SingleBinaryImage;
 use spawnpoint_model::{DeploymentId, WorkloadId};
@@ -228,7 +228,7 @@ async fn show_log(stage: &mut Stage, driver: &dyn Driver, id: &str) -> Result<()
     stage.begin("reading the game's log");
     let deployment: DeploymentId =
         id.parse().map_err(|_| Failure::new(format!("{id} is no deployment id")))?;
-    let mut stream = driver.logs(WorkloadId { deployment, attempt: 1 }, None, false).await?;
+    let mut stream = driver.logs(WorkloadId { deployment, attempt: 1 }, LogFrom::Start, false).await?;
     let mut log = Vec::new();
     while let Some(chunk) =
         timeout(PATIENCE, stream.next()).await.map_err(|_| Failure::new("the log does not end"))?

@@ -47,8 +47,11 @@ macro_rules! migration {
 }
 
 /// All steps, in order.
-pub const MIGRATIONS: &[Migration] =
-    &[migration!(1, "init", "0001_init.sql"), migration!(2, "metrics", "0002_metrics.sql")];
+pub const MIGRATIONS: &[Migration] = &[
+    migration!(1, "init", "0001_init.sql"),
+    migration!(2, "metrics", "0002_metrics.sql"),
+    migration!(3, "logs", "0003_logs.sql"),
+];
 
 /// The schema version this binary works with.
 #[must_use]

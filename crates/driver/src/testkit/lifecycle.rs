@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::lab::{Lab, error_of, new_id};
 use super::{Failed, Outcome, Program, cases, check};
-use crate::{DriverError, Hint, HintStream, Running, Security, Stats};
+use crate::{DriverError, Hint, HintStream, LogFrom, Running, Security, Stats};
 
 cases!(
     false,
@@ -305,7 +305,7 @@ async fn a_port_that_another_workload_has_is_busy(lab: &Lab) -> Outcome {
 
 async fn logs_come_from_the_start_and_end_with_the_workload(lab: &Lab) -> Outcome {
     let spec = lab.serving(Program::Log(3)).await?;
-    let mut logs = lab.driver.logs(spec.id, None, true).await?;
+    let mut logs = lab.driver.logs(spec.id, LogFrom::Start, true).await?;
     let text = Arc::new(Mutex::new(String::new()));
     let read = async {
         while let Some(chunk) = logs.next().await {
@@ -323,7 +323,7 @@ async fn logs_come_from_the_start_and_end_with_the_workload(lab: &Lab) -> Outcom
     check!(ended.is_ok(), "a followed log did not end with its workload: {:?}", text.lock());
     ended??;
     check!(text.lock().contains("line 1"), "the log lacks its beginning: {:?}", text.lock());
-    let mut again = lab.driver.logs(spec.id, None, false).await?;
+    let mut again = lab.driver.logs(spec.id, LogFrom::Start, false).await?;
     let first =
         again.next().await.ok_or_else(|| Failed("the log of an ended workload is empty".to_owned()))??;
     check!(!first.bytes.is_empty(), "an empty chunk");

@@ -8,7 +8,7 @@ use spawnpoint_model::{Plaintext, Timestamp, Transport, WorkloadId};
 
 use super::lab::{Lab, ask_tcp, ask_udp, error_of};
 use super::{Failed, Outcome, Program, cases, check};
-use crate::DriverError;
+use crate::{DriverError, LogFrom};
 
 cases!(
     true,
@@ -20,6 +20,7 @@ cases!(
         a_port_that_a_stranger_has_is_busy_and_named,
         ports_are_free_again_after_removal,
         logs_keep_bytes_tell_the_streams_apart_and_begin_at_since,
+        the_end_of_a_long_log_is_had_without_the_rest,
         cpu_time_and_traffic_are_counted,
         the_start_is_dated,
     ]
@@ -116,6 +117,30 @@ async fn logs_keep_bytes_tell_the_streams_apart_and_begin_at_since(lab: &Lab) ->
     Ok(())
 }
 
+async fn the_end_of_a_long_log_is_had_without_the_rest(lab: &Lab) -> Outcome {
+    let spec = lab.serving(Program::Log(20_000)).await?;
+    let whole = read_from(lab, spec.id, LogFrom::Start).await?;
+    check!(whole.contains("line 1\n") && whole.contains("line 20000\n"), "the log has {} bytes", whole.len());
+    for wanted in [1, 1000, 100_000] {
+        let tail = read_from(lab, spec.id, LogFrom::Tail(wanted)).await?;
+        check!(whole.ends_with(&tail) && tail.len() >= wanted, "of {wanted} bytes came {}", tail.len());
+        check!(tail.len() < wanted + 200_000, "of {wanted} bytes came {}", tail.len());
+    }
+    let all = read_from(lab, spec.id, LogFrom::Tail(10_000_000)).await?;
+    check!(all == whole, "{} of {} bytes", all.len(), whole.len());
+    Ok(())
+}
+
+/// The log as one text.
+async fn read_from(lab: &Lab, id: WorkloadId, from: LogFrom) -> Result<String, Failed> {
+    let mut text = Vec::new();
+    let mut logs = lab.driver.logs(id, from, false).await?;
+    while let Some(chunk) = logs.next().await {
+        text.extend_from_slice(&chunk?.bytes);
+    }
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
 async fn cpu_time_and_traffic_are_counted(lab: &Lab) -> Outcome {
     let spec = lab.serving(Program::Serve).await?;
     let before = lab.driver.stats(spec.id).await?;
@@ -162,7 +187,7 @@ async fn read_streams(
     since: Option<Timestamp>,
 ) -> Result<(Vec<u8>, Vec<u8>), Failed> {
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let mut logs = lab.driver.logs(id, since, false).await?;
+    let mut logs = lab.driver.logs(id, since.map_or(LogFrom::Start, LogFrom::Since), false).await?;
     while let Some(chunk) = logs.next().await {
         let chunk = chunk?;
         let stream = if chunk.stderr { &mut err } else { &mut out };

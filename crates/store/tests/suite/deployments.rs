@@ -65,7 +65,7 @@ on_both! {
         }).await;
         assert_eq!(result, Err(StoreError::Conflict(Conflict::Stale(row.id))));
         assert_eq!(world.store.find_deployment(row.id).await, Ok(Some(first)));
-        assert_eq!(world.store.events(row.id).await, Ok(vec![]));
+        assert_eq!(world.store.events(row.id, 100).await, Ok(vec![]));
         assert_eq!(world.store.host_usage().await, Ok(vec![]));
     }
 
@@ -171,7 +171,7 @@ on_both! {
         assert_eq!(world.store.terminated_before(after(21), 10).await, Ok(vec![id(2), id(1)]));
         world.commit(|tx| { tx.delete_deployment(id(2)); tx.delete_deployment(id(3)); }).await.unwrap();
         assert_eq!(world.store.find_deployment(id(2)).await, Ok(None));
-        assert_eq!(world.store.events(id(2)).await, Ok(vec![]));
+        assert_eq!(world.store.events(id(2), 100).await, Ok(vec![]));
         assert!(world.store.find_deployment(id(3)).await.unwrap().is_some(), "a live row is not deleted");
     }
 
@@ -181,7 +181,7 @@ on_both! {
             tx.append_event(id(1), after(2), "placed", r#"{"host":"a"}"#);
             tx.append_event(id(1), after(1), "ready", "{}");
         }).await.unwrap();
-        let events = world.store.events(id(1)).await.unwrap();
+        let events = world.store.events(id(1), 100).await.unwrap();
         let kinds: Vec<_> = events.iter().map(|e| (e.kind.as_str(), e.at)).collect();
         assert_eq!(kinds, [("placed", after(2)), ("ready", after(1))]);
         assert_eq!(events[0].detail, r#"{"host":"a"}"#);

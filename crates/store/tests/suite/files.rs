@@ -157,7 +157,7 @@ async fn kill_nine_loses_no_acknowledged_commit() {
         assert!(store.find_deployment(id(*n)).await.unwrap().is_some(), "{n} was acknowledged");
     }
     for row in store.live_deployments().await.unwrap() {
-        assert_eq!(store.events(row.id).await.unwrap().len(), 1, "whole transactions only");
+        assert_eq!(store.events(row.id, 100).await.unwrap().len(), 1, "whole transactions only");
     }
 }
 

@@ -9,6 +9,7 @@ mod apps;
 mod deployments;
 mod files;
 mod list;
+mod logs;
 mod metrics;
 mod outbox;
 mod postgres;

@@ -1,0 +1,15 @@
+-- The end of each attempt's log, kept when its container is removed. `exit` is null if its process was ended by force;
+-- crashed: it ended by itself. `bytes` are those of the log as it is shown, `stored_bytes` those of `pieces`.
+create table deployment_logs (
+    deployment_id text not null references deployments (id) on delete cascade,
+    attempt bigint not null,
+    at bigint not null,
+    exit text,
+    crashed bigint not null,
+    bytes bigint not null,
+    truncated bigint not null,
+    stored_bytes bigint not null,
+    pieces bytea not null,
+    primary key (deployment_id, attempt)
+);
+create index deployment_logs_by_age on deployment_logs (at, stored_bytes);
