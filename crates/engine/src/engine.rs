@@ -7,6 +7,7 @@ use std::time::Duration;
 use spawnpoint_model::lifecycle::Rules;
 use spawnpoint_model::{Deployment, Timestamp};
 use spawnpoint_store::{Store, Vault};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -14,6 +15,7 @@ use crate::catalog::Catalog;
 use crate::clock::{Clock, Entropy};
 use crate::error::Error;
 use crate::hosts::{Fleet, HostSetup};
+use crate::log_retention::KeptLogs;
 use crate::positions::Positions;
 use crate::reconcile::Reconciler;
 use crate::resync::Strays;
@@ -42,6 +44,10 @@ pub struct Options {
     pub rules: Rules,
     /// How long records are kept after their end.
     pub terminated_retention: Duration,
+    /// How long webhooks that were delivered or given up are kept.
+    pub delivery_retention: Duration,
+    /// Bytes that all kept logs may take together; 0 = none are kept.
+    pub log_keep_bytes: u64,
     /// How long a port stays unused after its deployment is gone.
     pub port_quarantine: Duration,
     /// How long a workload that no row can mean is left alone before it is removed.
@@ -64,7 +70,9 @@ impl Options {
             domain: domain.into(),
             callback_url: callback_url.to_owned(),
             rules: Rules::default(),
-            terminated_retention: Duration::from_secs(24 * 3600),
+            terminated_retention: Duration::from_secs(7 * 24 * 3600),
+            delivery_retention: Duration::from_secs(24 * 3600),
+            log_keep_bytes: 256 * 1024 * 1024,
             port_quarantine: Duration::from_secs(60),
             stray_grace: Duration::from_secs(120),
             resync_every: Duration::from_secs(15),
@@ -119,6 +127,11 @@ pub(crate) struct Inner {
     pub(crate) strays: Strays,
     pub(crate) sender: Sender,
     pub(crate) metrics: crate::metrics::Buffer,
+    /// Places for reading a log before its workload is removed.
+    pub(crate) captures: Semaphore,
+    /// Places for reading a log because somebody asks for it.
+    pub(crate) log_reads: Semaphore,
+    pub(crate) kept_logs: KeptLogs,
     pub(crate) tracker: TaskTracker,
     pub(crate) stop: CancellationToken,
     ready: AtomicBool,
@@ -159,6 +172,9 @@ impl Engine {
             timers: Timers::default(),
             turns: Turns::default(),
             strays: Strays::default(),
+            captures: Semaphore::new(crate::capture::CAPTURES_MAX),
+            log_reads: Semaphore::new(crate::logs::READS_MAX),
+            kept_logs: KeptLogs::default(),
             sender,
             metrics: crate::metrics::Buffer::default(),
             tracker: TaskTracker::new(),

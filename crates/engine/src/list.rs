@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use spawnpoint_model::DeploymentId;
+use spawnpoint_model::limits::EVENTS_MAX;
 use spawnpoint_model::query::{ListQuery, Page, Paged};
 use spawnpoint_model::token::{Actor, Scope};
 use spawnpoint_store::DeploymentEvent;
@@ -42,13 +43,13 @@ impl Engine {
         Ok(Paged { items: views, total, page })
     }
 
-    /// The history of a deployment, oldest first.
+    /// The history of a deployment, oldest first; of a very long one the end.
     ///
     /// # Errors
     /// `NotFound`.
     pub async fn events(&self, actor: &Actor, id: DeploymentId) -> Result<Vec<DeploymentEvent>, Error> {
         self.get_deployment(actor, id).await?;
-        Ok(self.inner.store.events(id).await?)
+        Ok(self.inner.store.events(id, EVENTS_MAX).await?)
     }
 }
 

@@ -10,7 +10,7 @@
 //! | webhooks | when due | the outbox is sent |
 //! | sample | every 10 s, per host | what its workloads use is read once for all of them |
 //! | metrics | every second | the minutes that are over are stored; what is old is thinned |
-//! | gc | every 30 s | ended rows, ports after quarantine, old keys, unused revisions are deleted |
+//! | gc | every 30 s | ended rows, ports after quarantine, old keys, unused revisions, logs beyond their bound are deleted |
 //!
 //! Each ends when the engine is told to stop; a panic in one is logged and the task begins again.
 
@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use spawnpoint_driver::Hint;
-use spawnpoint_store::Tx;
+use spawnpoint_store::{StoreError, Tx};
 use tokio::sync::Notify;
 
 use crate::Engine;
@@ -34,6 +34,8 @@ const CLAIM_EVERY: Duration = Duration::from_secs(1);
 const CLAIM_MAX: u32 = 500;
 /// Ended rows that are deleted in one transaction.
 const PURGE_MAX: u32 = 500;
+/// Such transactions in one round.
+const PURGES_MAX: u32 = 20;
 
 /// Adopts, then starts everything.
 pub(crate) async fn start(engine: &Engine) {
@@ -199,20 +201,37 @@ async fn claim(engine: Engine) {
 async fn gc(engine: &Engine) {
     let inner = &engine.inner;
     let now = engine.now();
-    let retention = i64::try_from(inner.options.terminated_retention.as_micros()).unwrap_or(i64::MAX);
-    let before = spawnpoint_model::Timestamp(now.micros().saturating_sub(retention));
+    let ago = |time: Duration| {
+        let micros = i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
+        spawnpoint_model::Timestamp(now.micros().saturating_sub(micros))
+    };
     let mut tx = Tx::new();
     tx.free_expired_ports(now);
     tx.purge_requests(now);
-    tx.purge_deliveries(before);
+    tx.purge_deliveries(ago(inner.options.delivery_retention));
     tx.purge_revisions();
-    match inner.store.terminated_before(before, PURGE_MAX).await {
-        Ok(ids) => ids.into_iter().for_each(|id| tx.delete_deployment(id)),
-        Err(error) => tracing::warn!(error = %error, "ended deployments could not be read"),
-    }
     match inner.store.commit(tx).await {
         Ok(()) => inner.fleet.expire_ports(now),
         Err(error) => tracing::warn!(error = %error, "what is no longer needed could not be deleted"),
     }
+    let purged = purge_ended(engine, ago(inner.options.terminated_retention)).await;
+    if let Err(error) = purged.and(engine.trim_kept_logs().await) {
+        tracing::warn!(error = %error, "what was kept of ended deployments could not be deleted");
+    }
     inner.rows.trim_revisions();
+}
+
+/// Deletes deployments that ended before, with their history and their logs; as many at a time as makes a short transaction.
+async fn purge_ended(engine: &Engine, before: spawnpoint_model::Timestamp) -> Result<(), StoreError> {
+    for _ in 0..PURGES_MAX {
+        let ids = engine.inner.store.terminated_before(before, PURGE_MAX).await?;
+        let is_last = ids.len() < PURGE_MAX as usize;
+        let mut tx = Tx::new();
+        ids.into_iter().for_each(|id| tx.delete_deployment(id));
+        engine.inner.store.commit(tx).await?;
+        if is_last {
+            break;
+        }
+    }
+    Ok(())
 }

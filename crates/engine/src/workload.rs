@@ -206,9 +206,15 @@ impl Engine {
         let Some(runtime) = row.state.host.as_ref().and_then(|host| self.inner.fleet.find(host)) else {
             return Observation::Unreachable;
         };
+        let captured = Box::pin(self.capture(row, runtime)).await;
         match runtime.driver().remove(row.workload()).await {
-            // Believed only when the host says so itself.
-            Ok(()) => self.observe(row, true).await,
+            Ok(()) => {
+                if let Err(lost) = captured {
+                    self.note_not_kept(row, lost).await;
+                }
+                // Believed only when the host says so itself.
+                self.observe(row, true).await
+            }
             Err(error) => {
                 tracing::warn!(deployment.id = %row.id, host.id = %runtime.id(), error = %error, "a removal did not succeed; trying again");
                 Observation::Unreachable

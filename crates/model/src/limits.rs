@@ -56,6 +56,14 @@ pub const SESSION_MAX_DURATION_MINUTES_DEFAULT: u32 = 60;
 pub const PAGE_LIMIT_MAX: u32 = 100;
 /// Characters of an `Idempotency-Key`.
 pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
+/// Bytes of an attempt's log that are kept when its container is gone, and that one answer shows: the end of it.
+pub const LOG_BYTES_MAX: usize = 1024 * 1024;
+/// Pieces (lines, mostly) that this end may consist of.
+pub const LOG_PIECES_MAX: usize = 65_536;
+/// Bytes of a line of log that is given out as one; a longer one comes in parts. Docker splits there, too.
+pub const LOG_LINE_BYTES_MAX: usize = 16 * 1024;
+/// Events of a deployment that one answer shows: the newest.
+pub const EVENTS_MAX: u32 = 1000;
 /// Hosts a deploy request may prefer.
 pub const PREFERRED_HOSTS_MAX: usize = 64;
 /// Reports that are kept of one deployment.
