@@ -25,6 +25,18 @@ pub const TOKEN_BYTES_MAX: usize = 512;
 pub const STORAGE_NAME_CHARS_MAX: usize = 64;
 /// Bytes of the `query` parameter of a list, decoded.
 pub const LIST_QUERY_BYTES_MAX: usize = 8 * 1024;
+/// Bytes of an answer that shows a log, as a whole.
+pub const LOG_ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// Logs that are followed at one time.
+pub const FOLLOWERS_MAX: usize = 128;
+/// Logs that one token follows at one time.
+pub const FOLLOWERS_PER_TOKEN_MAX: usize = 16;
+/// Between two signs of life to who follows a log in which nothing happens.
+pub const FOLLOW_HEARTBEAT: Duration = Duration::from_secs(15);
+/// Bytes from which on lines that are there already go out in another piece.
+pub const FOLLOW_BATCH_MAX: usize = 32 * 1024;
+/// Time for which a client may take nothing of what it is sent, before its connection is closed.
+pub const WRITE_STALL_MAX: Duration = Duration::from_secs(20);
 /// Items a page where the client does not say: deployments.
 pub const DEPLOYMENTS_PAGE: u32 = 20;
 /// Items a page where the client does not say: applications and versions. Unity reads the first page alone.

@@ -1,6 +1,7 @@
 //! Runs a router on a listener: HTTP/1.1 with deadlines and bounds that a plain `axum::serve` does not have.
 //!
-//! A connection ends if a request's headers take longer than [`HEADER_READ_TIMEOUT`] or are larger than [`HEADER_BYTES_MAX`].
+//! A connection ends if a request's headers take longer than [`HEADER_READ_TIMEOUT`] or are larger than [`HEADER_BYTES_MAX`], and if
+//! the client takes nothing of an answer for [`WRITE_STALL_MAX`].
 //! At most [`CONNECTIONS_MAX`] connections are served at a time; further ones wait in the kernel's queue. One address holds
 //! at most [`CONNECTIONS_PER_ADDRESS_MAX`] of them, so that one slow client cannot lock out the others.
 
@@ -24,7 +25,9 @@ use tokio::sync::Semaphore;
 use crate::client::contains;
 use crate::limits::{
     CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, HEADER_BYTES_MAX, HEADER_READ_TIMEOUT, HEADERS_MAX,
+    WRITE_STALL_MAX,
 };
+use crate::stall::Stalling;
 
 /// Settings of a listener.
 #[derive(Clone, Debug)]
@@ -74,7 +77,7 @@ pub async fn serve<L>(
             .header_read_timeout(HEADER_READ_TIMEOUT)
             .max_headers(HEADERS_MAX)
             .max_buf_size(HEADER_BYTES_MAX)
-            .serve_connection(TokioIo::new(io), service);
+            .serve_connection(TokioIo::new(Stalling::new(io, WRITE_STALL_MAX)), service);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             // Clients break off as they like; that is no error of ours.

@@ -1,12 +1,15 @@
 //! What every handler is given: the engine, the settings, the rate limiters.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use axum::http::HeaderName;
 use spawnpoint_engine::Engine;
 use spawnpoint_engine::webhooks::Network;
 use spawnpoint_model::Plaintext;
+use tokio_util::sync::CancellationToken;
 
+use crate::followers::Followers;
 use crate::rate::{RateLimits, Rates};
 
 /// A container registry that clients may push to, as `GET /v1/wizard/registry-credentials` gives it out.
@@ -57,6 +60,8 @@ struct Inner {
     engine: Engine,
     config: ApiConfig,
     rates: Rates,
+    followers: Followers,
+    closing: CancellationToken,
 }
 
 impl ApiState {
@@ -64,7 +69,8 @@ impl ApiState {
     #[must_use]
     pub fn new(engine: Engine, config: ApiConfig) -> Self {
         let rates = Rates::new(&config.rates);
-        Self(Arc::new(Inner { engine, config, rates }))
+        let (followers, closing) = (Followers::default(), CancellationToken::new());
+        Self(Arc::new(Inner { engine, config, rates, followers, closing }))
     }
 
     /// The engine.
@@ -77,6 +83,22 @@ impl ApiState {
     #[must_use]
     pub fn config(&self) -> &ApiConfig {
         &self.0.config
+    }
+
+    /// Who follows logs.
+    #[must_use]
+    pub fn followers(&self) -> &Followers {
+        &self.0.followers
+    }
+
+    /// Ends when the server is to end: answers that flow end with it.
+    pub fn closing(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.0.closing.clone().cancelled_owned()
+    }
+
+    /// Ends the answers that flow. A client that is told nothing more can go elsewhere.
+    pub fn close(&self) {
+        self.0.closing.cancel();
     }
 
     /// The rate limiters.

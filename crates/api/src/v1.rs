@@ -2,6 +2,7 @@
 
 pub mod available;
 pub mod bulk_stop;
+pub mod container_logs;
 pub mod context;
 pub mod context_tags;
 pub mod create_app;

@@ -1,4 +1,6 @@
 //! Edgegap's API, version 2. One endpoint, one file. Errors name the bad fields under `details`.
 
 pub mod deploy;
+pub mod events;
+pub mod logs;
 pub mod openapi;

@@ -61,6 +61,8 @@ pub struct Config {
     pub retention: Retention,
     /// What deployments use.
     pub metrics: Metrics,
+    /// Logs of ended containers.
+    pub logs: Logs,
     /// The registry that clients push images to.
     pub registry: Option<Registry>,
     /// The log.
@@ -208,7 +210,21 @@ pub struct Retention {
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { error_hours: 24, terminated_hours: 24 }
+        Self { error_hours: 24, terminated_hours: 168 }
+    }
+}
+
+/// Logs of ended containers.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Logs {
+    /// MiB that they may take together; 0 = none are kept.
+    pub keep_mib: u32,
+}
+
+impl Default for Logs {
+    fn default() -> Self {
+        Self { keep_mib: 256 }
     }
 }
 

@@ -59,6 +59,7 @@ pub struct Server {
     /// The hosts.
     pub hosts: Hosts,
     engine: Engine,
+    api: ApiState,
     store: Store,
     running: Running,
     data_dir: std::path::PathBuf,
@@ -91,6 +92,7 @@ impl Server {
             is_first_start,
             hosts,
             engine,
+            api: state.clone(),
             store: opened.store,
             running,
             data_dir: config.data.dir.clone(),
@@ -126,6 +128,7 @@ impl Server {
     /// is left, this machine's engine is left as it was found.
     pub async fn stop(self) {
         self.stop.cancel();
+        self.api.close();
         self.tasks.close();
         self.tasks.wait().await;
         self.engine.shut_down(LAST_STEPS).await;
@@ -136,7 +139,7 @@ impl Server {
         {
             tracing::debug!("the engine was too busy to be tidied up");
         }
-        drop(self.engine);
+        drop((self.engine, self.api));
         self.store.close().await;
     }
 }
@@ -158,6 +161,7 @@ pub fn parts(
     let mut options = Options::new(&config.domain.suffix, &callback_url, opened.webhook_secret());
     options.rules.error_retention = hours(config.retention.error_hours);
     options.terminated_retention = hours(config.retention.terminated_hours);
+    options.log_keep_bytes = u64::from(config.logs.keep_mib) * 1024 * 1024;
     options.webhook_networks = webhook_networks(config);
     options.metrics = metrics(config);
     Parts {

@@ -13,6 +13,7 @@ mod lifecycle;
 mod list;
 mod logging;
 mod metrics;
+mod logs;
 mod openapi;
 mod own_token;
 mod rates;

@@ -58,6 +58,7 @@ impl Answer {
 pub struct World {
     pub engine: Engine,
     pub router: Router,
+    pub api: ApiState,
     pub callbacks: Router,
     pub clock: Arc<ManualClock>,
     pub hosts: Vec<Arc<FakeEngine>>,
@@ -79,8 +80,8 @@ impl World {
         let engine = Engine::start(parts(&store, &clock, &hosts)).await.unwrap();
         engine.install_admin_token(&Plaintext::new(ADMIN)).await.unwrap();
         let state = ApiState::new(engine.clone(), config);
-        let (router, callbacks) = (router(state.clone()), callback_router(state));
-        Self { engine, router, callbacks, clock, hosts, _directory: directory }
+        let (router, callbacks) = (router(state.clone()), callback_router(state.clone()));
+        Self { engine, router, api: state, callbacks, clock, hosts, _directory: directory }
     }
 
     /// With an application `arena` and its version `v1`, whose servers listen on the UDP port 7777 called `game`.

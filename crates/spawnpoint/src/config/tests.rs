@@ -59,6 +59,7 @@ fn every_option_stands_in_the_default_file_and_in_the_guide() {
         "callback",
         "retention",
         "metrics",
+        "logs",
         "registry",
         "log",
     ];
