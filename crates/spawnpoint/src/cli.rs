@@ -42,6 +42,14 @@ pub enum Command {
     Demo,
     /// Count the violations of every invariant; exit code 1 if there are any
     Audit,
+    /// Tell the whole course of a deployment, live or ended: how it ended, why, when what happened, the end of its log
+    Inspect {
+        /// The deployment's id (`request_id`)
+        id: String,
+        /// Print it as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Make, list and revoke API tokens
     #[command(subcommand)]
     Token(TokenCommand),

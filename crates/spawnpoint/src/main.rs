@@ -14,6 +14,7 @@ mod failure;
 mod geoip;
 mod hosts;
 mod http;
+mod inspect;
 mod keys;
 mod logging;
 mod manage;
@@ -65,6 +66,7 @@ async fn run(common: Common, command: Command) -> Result<bool, Failure> {
             Box::pin(demo::demo()).await?;
         }
         Command::Audit => return manage::audit(&load(None)?, &variables).await,
+        Command::Inspect { id, json } => inspect::inspect(&load(None)?, &variables, &id, json).await?,
         Command::Token(command) => manage::token(&load(None)?, &variables, &command).await?,
         Command::Webhook(command) => manage::webhook(&load(None)?, &variables, &command).await?,
         Command::Migrate => manage::migrate(&load(None)?).await?,

@@ -38,22 +38,26 @@ enum Reach {
 impl Reach {
     /// Finds the server, or opens the store.
     async fn find(loaded: &Loaded, variables: &Variables, mode: Mode) -> Result<Self, Failure> {
-        let dir = &loaded.config.data.dir;
-        let Some(running) = Running::find(dir) else {
-            return open(loaded, mode).await;
-        };
-        let token = match given_token(variables)? {
-            Some(token) => token,
-            None => keys::read_secret(&dir.join("admin-token"))
-                .map_err(|err| Failure::new(format!("{}: {err}", dir.join("admin-token").display())))?,
-        };
-        let api = Api::at(running.address, token)?;
-        // The note may be a dead server's, and its number another process's by now.
-        if api.call(Method::GET, "/monitor", None).await.is_err() {
-            return open(loaded, mode).await;
+        match find_server(loaded, variables).await? {
+            Some(api) => Ok(Self::Server(api)),
+            None => open(loaded, mode).await,
         }
-        Ok(Self::Server(api))
     }
+}
+
+/// The server that runs on the data directory, if one does.
+pub async fn find_server(loaded: &Loaded, variables: &Variables) -> Result<Option<Api>, Failure> {
+    let dir = &loaded.config.data.dir;
+    let Some(running) = Running::find(dir) else { return Ok(None) };
+    let token = match given_token(variables)? {
+        Some(token) => token,
+        None => keys::read_secret(&dir.join("admin-token"))
+            .map_err(|err| Failure::new(format!("{}: {err}", dir.join("admin-token").display())))?,
+    };
+    let api = Api::at(running.address, token)?;
+    // The note may be a dead server's, and its number another process's by now.
+    let answers = api.call(Method::GET, "/monitor", None).await.is_ok();
+    Ok(answers.then_some(api))
 }
 
 /// The engine without its tasks. Only a look at everything needs the hosts.
@@ -69,7 +73,7 @@ async fn open(loaded: &Loaded, mode: Mode) -> Result<Reach, Failure> {
 }
 
 /// Whoever may open the store may do everything.
-fn operator() -> Actor {
+pub fn operator() -> Actor {
     Actor { token: TokenId::from("operator"), scope: Scope::Admin, apps: Vec::new() }
 }
 
@@ -308,17 +312,20 @@ pub async fn migrate(loaded: &Loaded) -> Result<(), Failure> {
 }
 
 /// A JSON array's items.
-fn list(value: &Value) -> &[Value] {
+pub fn list(value: &Value) -> &[Value] {
     value.as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
 /// A JSON value as a person reads it.
-fn text(value: &Value) -> String {
+pub fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// An id that may stand in a path.
-fn path_part(id: &str) -> Result<&str, Failure> {
+///
+/// # Errors
+/// It may not.
+pub fn path_part(id: &str) -> Result<&str, Failure> {
     if !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
         return Ok(id);
     }

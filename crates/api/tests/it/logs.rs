@@ -58,7 +58,8 @@ impl Events {
                 }
             }
             let piece = tokio::time::timeout(Duration::from_secs(20), self.stream.next()).await;
-            let Some(piece) = piece.expect("the stream says nothing for 20 s") else { return None };
+            let Ok(piece) = piece else { panic!("the stream says nothing for 20 s") };
+            let piece = piece?;
             self.text.push_str(std::str::from_utf8(&piece.unwrap()).unwrap());
         }
     }

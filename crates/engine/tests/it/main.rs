@@ -7,6 +7,7 @@ mod bulk_stop;
 mod deploy;
 mod hosts;
 mod metrics;
+mod logs;
 mod recovery;
 mod stop;
 mod tags;

@@ -125,7 +125,7 @@ impl World {
         let hosts = CITIES.map(|_| FakeEngine::new(FakeConfig::default())).to_vec();
         let clock = ManualClock::new(NOW);
         let store = Store::open(&database, NOW).await.unwrap();
-        let engine = start(&store, &clock, &hosts).await;
+        let engine = start(&store, &clock, &hosts, |_| {}).await;
         let admin = Actor { token: TokenId::from("test"), scope: Scope::Admin, apps: Vec::new() };
         let world = Self {
             engine,
@@ -146,15 +146,20 @@ impl World {
 
     /// The control plane dies without a word, and a new one begins on the same database and hosts.
     pub async fn crash_and_restart(&mut self) {
+        self.restart_with(|_| {}).await;
+    }
+
+    /// The same, with other settings.
+    pub async fn restart_with(&mut self, change: impl FnOnce(&mut Options)) {
         self.engine.shut_down(Duration::from_secs(5)).await;
         self.store.clone().close().await;
         self.store = Store::open(&self.database, NOW).await.unwrap();
-        self.engine = start(&self.store, &self.clock, &self.hosts).await;
+        self.engine = start(&self.store, &self.clock, &self.hosts, change).await;
     }
 
     /// Another control plane on the same database and hosts; PostgreSQL alone allows it.
     pub async fn second(&self) -> Engine {
-        start(&self.store, &self.clock, &self.hosts).await
+        start(&self.store, &self.clock, &self.hosts, |_| ()).await
     }
 
     pub async fn create_app(&self, name: &str) {
@@ -335,13 +340,19 @@ async fn receive(
     (StatusCode::from_u16(code).unwrap(), headers)
 }
 
-async fn start(store: &Store, clock: &Arc<ManualClock>, hosts: &[Arc<FakeEngine>]) -> Engine {
+async fn start(
+    store: &Store,
+    clock: &Arc<ManualClock>,
+    hosts: &[Arc<FakeEngine>],
+    change: impl FnOnce(&mut Options),
+) -> Engine {
     let mut options =
         Options::new("games.test", "http://api.test", Plaintext::new("whsec_c3Bhd25wb2ludC10ZXN0cw=="));
     options.webhook_networks = vec![Network::parse("127.0.0.0/8").unwrap()];
     options.resync_every = Duration::from_millis(200);
     options.terminated_retention = Duration::from_secs(30 * 24 * 3600);
     options.metrics.sample_every = Duration::from_secs(1);
+    change(&mut options);
     let setups = CITIES.iter().zip(hosts).map(|((city, latitude, longitude), fake)| {
         let location = Location {
             city: (*city).into(),
