@@ -27,7 +27,10 @@
 //! Modes (`GAME_MODE` or arguments, several separated by commas): `exit:<code>`, `exit-after:<ms>:<code>`, `abort`, `oom`,
 //! `never-listen`, `slow:<ms>` (listens late), `ignore-term`, `term-exit:<code>`, `log:<n>`, `load:<percent>:<MiB>:<KiB>`
 //! (uses so much of one CPU, holds so much memory, writes so much to disk every second; what it moves over the network is
-//! up to whoever sends it something to echo).
+//! up to whoever sends it something to echo), `oom-after:<ms>`.
+//!
+//! Modes that write log, beside everything else: `flood:<MB/s>` (lines), `binary:<MB/s>`, `escapes:<MB/s>` (of a terminal), and
+//! `oneline:<MB>` (one line, 50 MB/s). `escapes` without a number writes a few.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -69,6 +72,13 @@ fn main() {
     if let Some(load) = argument(&modes, "load") {
         carry_load(load);
     }
+    if let Some(millis) = number(&modes, "oom-after") {
+        thread::spawn(move || {
+            thread::sleep(Duration::from_millis(u64::try_from(millis).unwrap_or(0)));
+            eat_memory();
+        });
+    }
+    write_log(&modes);
     if let Some(millis) = number(&modes, "slow") {
         thread::sleep(Duration::from_millis(u64::try_from(millis).unwrap_or(0)));
     }
@@ -301,6 +311,50 @@ fn outcome(result: std::io::Result<()>, good: &str) -> String {
 fn log_lines(count: i32) {
     for n in 1..=count {
         say(&format!("game: line {n}"));
+    }
+}
+
+/// What a terminal would take for commands: colours, its title, its screen; in one byte (C1) and backwards (bidi) as well.
+const ESCAPES: &str =
+    "\u{1b}[31mred\u{1b}[0m \u{1b}]0;title\u{7} \u{1b}[2J \u{9b}1A \u{202e}txet\u{202c} \"\\ \0 <b>\n";
+
+/// Starts what the modes ask for.
+fn write_log(modes: &[String]) {
+    let megabytes = |word: &str| number(modes, word).and_then(|n| usize::try_from(n).ok());
+    let line = "game: a line of log as games write them when somebody has left them at the loudest level\n";
+    let binary: Vec<u8> = (0..65_536_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    if has(modes, "escapes") {
+        let _ = std::io::stdout().write_all(ESCAPES.as_bytes());
+    }
+    for (word, block) in [
+        ("flood", line.repeat(700).into_bytes()),
+        ("binary", binary),
+        ("escapes", ESCAPES.repeat(900).into_bytes()),
+    ] {
+        if let Some(rate) = megabytes(word) {
+            thread::spawn(move || pour(&block, rate, usize::MAX));
+        }
+    }
+    if let Some(size) = megabytes("oneline") {
+        thread::spawn(move || {
+            pour(&[b'x'; 65_536], 50, size * 1_000_000);
+            say("game: the long line has ended");
+        });
+    }
+}
+
+/// Writes a block over and over, so many megabytes a second, until so many bytes are written.
+#[expect(clippy::disallowed_methods, reason = "the game depends on nothing, and its time is the machine's")]
+fn pour(block: &[u8], rate: usize, mut left: usize) {
+    let pause = Duration::from_micros(u64::try_from(block.len() / rate.max(1)).unwrap_or(1));
+    while left > 0 {
+        let part = &block[..block.len().min(left)];
+        let started = std::time::Instant::now();
+        if std::io::stdout().write_all(part).is_err() {
+            return;
+        }
+        left -= part.len();
+        thread::sleep(pause.saturating_sub(started.elapsed()));
     }
 }
 

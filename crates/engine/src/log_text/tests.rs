@@ -1,3 +1,5 @@
+//! The end of a log, held, packed and cut into lines.
+
 use super::*;
 
 fn piece(stderr: bool, text: &[u8]) -> LogChunk {
