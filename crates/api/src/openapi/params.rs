@@ -1,6 +1,6 @@
 //! Parameters that several operations have.
 
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
 /// `{app_name}`.
 #[derive(IntoParams)]
@@ -126,4 +126,32 @@ pub struct IdempotencyHeader {
         example = "order-7"
     )]
     pub idempotency_key: Option<String>,
+}
+
+/// `format` of logs.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct LogFormatQuery {
+    /// `ndjson`: each line of the logs as a JSON object with `time`, `stream` and `log`.
+    #[param(inline, example = "text")]
+    pub format: Option<LogFormatName>,
+}
+
+/// The formats of logs.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub enum LogFormatName {
+    /// As they were written.
+    Text,
+    /// One JSON object a line.
+    Ndjson,
+}
+
+/// `follow` of logs.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct FollowQuery {
+    /// Server-sent events instead of text.
+    #[param(example = false)]
+    pub follow: Option<bool>,
 }

@@ -7,6 +7,8 @@ use spawnpoint_model::Invalid;
 
 use crate::auth::{Caller, op};
 use crate::error::ApiError;
+use crate::openapi::params::{DeploymentPath, LogFormatQuery};
+use crate::openapi::tag;
 use crate::pagination::Parameters;
 use crate::path::{self, Segments};
 use crate::state::ApiState;
@@ -17,6 +19,19 @@ use crate::wire::{self, logs::ContainerLogsBody, logs::LogFormat};
 ///
 /// # Errors
 /// See above.
+#[utoipa::path(
+    get,
+    path = "/v1/deployment/{request_id}/container-logs",
+    operation_id = "deployment-get-logs",
+    tag = tag::DEPLOYMENTS,
+    summary = "Logs of a deployment",
+    description = "The end of its log (the whole answer has at most 1 MiB), and of the log of its last crash. Kept after its end for as long as its record is.",
+    params(DeploymentPath, LogFormatQuery),
+    responses(
+        (status = 200, description = "The logs; empty before it starts", body = ContainerLogsBody),
+        (status = 404, description = "There is no such deployment"),
+    ),
+)]
 pub async fn container_logs(
     State(state): State<ApiState>,
     caller: Caller<op::Read>,

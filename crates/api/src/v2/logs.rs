@@ -24,15 +24,33 @@ use crate::auth::{Caller, op};
 use crate::error::ApiError;
 use crate::followers::Slot;
 use crate::limits::{FOLLOW_BATCH_MAX, FOLLOW_HEARTBEAT, LOG_ANSWER_BYTES_MAX};
+use crate::openapi::params::{DeploymentPath, FollowQuery};
+use crate::openapi::tag;
 use crate::pagination::Parameters;
 use crate::path::{self, Segments};
 use crate::state::ApiState;
-use crate::wire::{self, logs::LineBody};
+use crate::wire::{self, logs::LineBody, parts::status_name};
 
 /// 200; 404; 429 if the token, or all together, follow too many logs.
 ///
 /// # Errors
 /// See above.
+#[utoipa::path(
+    get,
+    path = "/v2/deployments/{request_id}/logs",
+    operation_id = "deployment-logs",
+    tag = tag::EXTENSIONS,
+    summary = "The log of a deployment as text, or as it is written",
+    description = "The end of its log, at most 1 MiB. With `follow=true` server-sent events: `stdout` and `stderr` with one line each as JSON (`time`, `stream`, `log`), `restart`, and `end` when the deployment has ended.",
+    params(DeploymentPath, FollowQuery),
+    responses(
+        (status = 200, description = "The log", content(
+            (String = "text/plain", example = "listening on 7777\n"),
+            (String = "text/event-stream", example = "event: stdout\ndata: {\"time\":null,\"stream\":\"stdout\",\"log\":\"listening on 7777\"}\n\n"),
+        )),
+        (status = 404, description = "There is no such deployment"),
+    ),
+)]
 pub async fn logs(
     State(state): State<ApiState>,
     caller: Caller<op::Read>,
@@ -41,7 +59,7 @@ pub async fn logs(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let id = path::deployment(&id)?;
-    if !follow(&parameters)? {
+    if !follow(&parameters).map_err(ApiError::with_details)? {
         let log = state.engine().log_tail(&caller.actor, id).await?;
         return Ok(answer(
             Body::from(wire::logs::plain(&log, LOG_ANSWER_BYTES_MAX)),
@@ -113,9 +131,7 @@ fn write(item: &Followed, into: &mut String) {
             }
         }
         Followed::Restarted(attempt) => put("restart", &json!({ "attempt": attempt }).to_string()),
-        Followed::End(status) => {
-            put("end", &json!({ "status": format!("Status.{}", status.as_str()) }).to_string())
-        }
+        Followed::End(status) => put("end", &json!({ "status": status_name(*status) }).to_string()),
     }
 }
 

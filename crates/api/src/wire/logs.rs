@@ -8,6 +8,7 @@ use serde::Serialize;
 use spawnpoint_engine::log_text::{Log, LogLine};
 use spawnpoint_engine::logs::ContainerLogs;
 use spawnpoint_engine::recorder::exit_message;
+use utoipa::ToSchema;
 
 use crate::dates::V2Date;
 use crate::limits::LOG_ANSWER_BYTES_MAX;
@@ -26,20 +27,35 @@ pub enum LogFormat {
 }
 
 /// `GET /v1/deployment/{request_id}/container-logs`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ContainerLogs)]
 pub struct ContainerLogsBody {
+    /// The end of the log of the container that runs, or ran last.
+    #[schema(example = "listening on 7777\n")]
     logs: String,
+    #[schema(example = "utf-8")]
     encoding: &'static str,
+    /// The end of the log of the container that ended last without having been asked to.
+    #[schema(required, example = json!(null))]
     crash_logs: Option<String>,
+    #[schema(required)]
     crash_data: Option<CrashData>,
+    /// Where the whole log can be downloaded, if it was stored.
+    #[schema(required, example = json!(null))]
     logs_link: Option<String>,
 }
 
 /// How the container ended without having been asked to.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ContainerCrashData)]
 struct CrashData {
+    #[schema(example = 137)]
     exit_code: i32,
+    /// In words; `OOM killed` if it took more memory than it was given.
+    #[schema(example = "OOM killed")]
     message: String,
+    /// How often the container was started anew.
+    #[schema(example = 1)]
     restart_count: u32,
 }
 
