@@ -17,6 +17,7 @@
 
 pub mod api;
 pub mod docker;
+pub mod events;
 pub mod http;
 pub mod player;
 pub mod ports;

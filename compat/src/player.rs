@@ -68,6 +68,18 @@ pub struct Report {
     pub lost: Vec<u64>,
     /// The slowest answer.
     pub slowest: Duration,
+    /// How long each answer took.
+    pub answers: Vec<Duration>,
+}
+
+impl Report {
+    /// Of a hundred answers, one took longer than this.
+    #[must_use]
+    pub fn p99(&self) -> Duration {
+        let mut answers = self.answers.clone();
+        answers.sort_unstable();
+        answers.get(answers.len() * 99 / 100).copied().unwrap_or_default()
+    }
 }
 
 /// A player who sends a numbered packet every 50 ms on one socket, for as long as it lives.
@@ -137,7 +149,9 @@ fn listen(
         let text = String::from_utf8_lossy(&buffer[..length]);
         let number = text.strip_prefix("packet ").and_then(|number| number.parse().ok());
         if let Some(sent) = number.and_then(|number: u64| open.remove(&number)) {
-            report.slowest = report.slowest.max(sent.elapsed());
+            let took = sent.elapsed();
+            report.slowest = report.slowest.max(took);
+            report.answers.push(took);
         }
     }
 }

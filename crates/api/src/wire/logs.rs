@@ -8,6 +8,7 @@ use serde::Serialize;
 use spawnpoint_engine::log_text::{Log, LogLine};
 use spawnpoint_engine::logs::ContainerLogs;
 use spawnpoint_engine::recorder::exit_message;
+use spawnpoint_model::limits::LOG_LINE_BYTES_MAX;
 use utoipa::ToSchema;
 
 use crate::dates::V2Date;
@@ -85,15 +86,18 @@ impl ContainerLogsBody {
 /// The end of a log as plain text, in at most so many bytes.
 #[must_use]
 pub fn plain(log: &Log, room: usize) -> String {
-    fitting(log.text(), room, char::len_utf8)
+    fitting(log.text(), room, LOG_LINE_BYTES_MAX, char::len_utf8)
 }
 
 fn written(log: &Log, format: LogFormat, room: usize) -> String {
-    let text = match format {
-        LogFormat::Text => log.text(),
-        LogFormat::Ndjson => log.lines().iter().map(|line| to_json(&LineBody::of(line)) + "\n").collect(),
-    };
-    fitting(text, room, escaped)
+    match format {
+        LogFormat::Text => fitting(log.text(), room, LOG_LINE_BYTES_MAX, escaped),
+        LogFormat::Ndjson => {
+            let text = log.lines().iter().map(|line| to_json(&LineBody::of(line)) + "\n").collect();
+            // Half an object is worth nothing.
+            fitting(text, room, usize::MAX, escaped)
+        }
+    }
 }
 
 /// A line of log by itself.
@@ -118,8 +122,9 @@ pub const fn stream(line: &LogLine) -> &'static str {
     if line.stderr { "stderr" } else { "stdout" }
 }
 
-/// As much of the end as fits, from the beginning of a line on if it has one.
-fn fitting(mut text: String, room: usize, size: impl Fn(char) -> usize) -> String {
+/// As much of the end as fits, from the beginning of a line on; but of a line of more than `line` bytes its end is better than
+/// nothing.
+fn fitting(mut text: String, room: usize, line: usize, size: impl Fn(char) -> usize) -> String {
     let mut left = room;
     let mut begin = text.len();
     for (at, character) in text.char_indices().rev() {
@@ -127,7 +132,8 @@ fn fitting(mut text: String, room: usize, size: impl Fn(char) -> usize) -> Strin
         (left, begin) = (rest, at);
     }
     if begin > 0 && !text[..begin].ends_with('\n') {
-        begin += text[begin..].find('\n').map_or(0, |end| end + 1);
+        let end = text.as_bytes()[begin..].iter().take(line).position(|byte| *byte == b'\n');
+        begin += end.map_or(0, |end| end + 1);
     }
     text.drain(..begin);
     text
@@ -198,11 +204,14 @@ mod tests {
 
     #[test]
     fn the_end_is_shown_from_the_beginning_of_a_line_on() {
-        assert_eq!(fitting("one\ntwo\nthree\n".into(), 8, char::len_utf8), "three\n");
-        assert_eq!(fitting("one\ntwo\nthree\n".into(), 10, char::len_utf8), "two\nthree\n");
-        assert_eq!(fitting("one".into(), 100, char::len_utf8), "one");
-        assert_eq!(fitting("no end".into(), 3, char::len_utf8), "end");
-        assert_eq!(fitting("x\u{20ac}".into(), 2, char::len_utf8), "");
+        let cut = |text: &str, room| fitting(text.into(), room, 20, char::len_utf8);
+        assert_eq!(cut("one\ntwo\nthree\n", 8), "three\n");
+        assert_eq!(cut("one\ntwo\nthree\n", 10), "two\nthree\n");
+        assert_eq!(cut("one", 100), "one");
+        assert_eq!(cut("no end", 3), "end");
+        assert_eq!(cut("x\u{20ac}", 2), "");
+        let long = format!("{}\nend\n", "x".repeat(100));
+        assert_eq!(cut(&long, 50), long[long.len() - 50..], "a very long line is shown as far as it goes");
     }
 
     #[test]
