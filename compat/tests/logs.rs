@@ -41,7 +41,12 @@ fn game(server: &Server, engine: &Engine, mode: &str, version: &Value) -> (Strin
         fields[key] = value.clone();
     }
     server.api.describe("arena", &name, engine.image(), &fields);
-    let id = server.api.deploy("arena", &name, &json!({}));
+    another(server, &name)
+}
+
+/// Deploys a version and waits until it is ready.
+fn another(server: &Server, version: &str) -> (String, u16) {
+    let id = server.api.deploy("arena", version, &json!({}));
     let port = external(&server.api.wait_for(&id, "READY"), "game");
     (id, port)
 }
@@ -293,7 +298,8 @@ fn three_flooders_beside_twenty_games_fill_no_disk_and_disturb_nobody() {
         return say("skipped: SPAWNPOINT_LONG=1 is not set");
     }
     let Some((engine, server, installation)) = world() else { return };
-    let ports: Vec<u16> = (0..20).map(|_| game(&server, &engine, "", &json!({})).1).collect();
+    server.api.describe("arena", "calm", engine.image(), &json!({}));
+    let ports: Vec<u16> = (0..20).map(|_| another(&server, "calm").1).collect();
     let calm = summary(&watch(&ports, Duration::from_secs(30)));
     let flooders: Vec<String> = ["binary:50", "escapes:50", "oneline:100,flood:50"]
         .map(|mode| game(&server, &engine, mode, &json!({"req_cpu": 256})).0)
