@@ -6,7 +6,8 @@
 //!                  ─▶ driver.remove
 //! ```
 //!
-//! It never fails a removal, and never delays one by more than [`READ_MAX`] and a moment. If the control plane dies in
+//! It never fails a removal, and never delays one by more than [`READ_MAX`] and a moment; among hundreds of removals at once, by
+//! [`TURN_MAX`] more. If the control plane dies in
 //! between, the same code runs again and writes the same row. What could not be kept is an event of the deployment.
 
 use std::time::Duration;
@@ -24,9 +25,13 @@ use crate::hosts::HostRuntime;
 use crate::log_spool::Spool;
 use crate::log_text::LogTail;
 
-/// Logs that are read at one time; each may take a MiB of memory.
-pub(crate) const CAPTURES_MAX: usize = 16;
-/// For waiting until it is one's turn, and for reading.
+/// Logs that are read at one time; each may take a few MiB of memory.
+pub(crate) const CAPTURES_MAX: usize = 32;
+/// Logs of one host that are read at one time.
+pub(crate) const CAPTURES_PER_HOST: usize = 8;
+/// For waiting until it is one's turn: hundreds of workloads may be removed at once, and wait for their removal as well.
+const TURN_MAX: Duration = Duration::from_secs(10);
+/// For reading.
 const READ_MAX: Duration = Duration::from_secs(4);
 /// For writing down what was read.
 const KEEP_MAX: Duration = Duration::from_secs(1);
@@ -50,6 +55,10 @@ struct Reading {
 impl Engine {
     /// Reads and keeps the log of the row's present attempt.
     pub(crate) async fn capture(&self, row: &Deployment, runtime: &HostRuntime) -> Result<(), NotKept> {
+        let turn = async { (runtime.captures.acquire().await, self.inner.captures.acquire().await) };
+        let Ok(_turn) = tokio::time::timeout(TURN_MAX, turn).await else {
+            return Err(NotKept("too many logs were to be read at once".to_owned()));
+        };
         let mut reading = Reading::default();
         let read = self.read_log(row, runtime, &mut reading);
         let mut result = match tokio::time::timeout(READ_MAX, Box::pin(read)).await {
@@ -75,8 +84,6 @@ impl Engine {
         runtime: &HostRuntime,
         into: &mut Reading,
     ) -> Result<(), NotKept> {
-        let turn = self.inner.captures.acquire().await;
-        let _turn = turn.map_err(|error| NotKept(error.to_string()))?;
         let failed = |error: spawnpoint_driver::DriverError| NotKept(error.to_string());
         let (driver, id) = (runtime.driver(), row.workload());
         match driver.inspect(id).await.map_err(failed)?.map(|seen| seen.state) {

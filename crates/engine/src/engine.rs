@@ -54,6 +54,8 @@ pub struct Options {
     pub stray_grace: Duration,
     /// How often each host is listed in full.
     pub resync_every: Duration,
+    /// How often what nobody needs any more is deleted.
+    pub gc_every: Duration,
     /// Networks that webhooks may reach besides public ones.
     pub webhook_networks: Vec<crate::webhooks::Network>,
     /// What is sampled, and for how long it is kept.
@@ -76,6 +78,7 @@ impl Options {
             port_quarantine: Duration::from_secs(60),
             stray_grace: Duration::from_secs(120),
             resync_every: Duration::from_secs(15),
+            gc_every: Duration::from_secs(30),
             webhook_networks: Vec::new(),
             metrics: crate::metrics::Settings::default(),
             webhook_secret,
@@ -127,10 +130,8 @@ pub(crate) struct Inner {
     pub(crate) strays: Strays,
     pub(crate) sender: Sender,
     pub(crate) metrics: crate::metrics::Buffer,
-    /// Places for reading a log before its workload is removed.
+    /// Places for reading logs before their workloads are removed, over all hosts: it is memory that they take.
     pub(crate) captures: Semaphore,
-    /// Places for reading a log because somebody asks for it.
-    pub(crate) log_reads: Semaphore,
     pub(crate) kept_logs: KeptLogs,
     pub(crate) tracker: TaskTracker,
     pub(crate) stop: CancellationToken,
@@ -173,7 +174,6 @@ impl Engine {
             turns: Turns::default(),
             strays: Strays::default(),
             captures: Semaphore::new(crate::capture::CAPTURES_MAX),
-            log_reads: Semaphore::new(crate::logs::READS_MAX),
             kept_logs: KeptLogs::default(),
             sender,
             metrics: crate::metrics::Buffer::default(),

@@ -17,6 +17,7 @@ use spawnpoint_model::site::Host;
 use spawnpoint_model::units::Resources;
 use spawnpoint_model::{HostId, Timestamp};
 use spawnpoint_store::{HostUsage, PortLease};
+use tokio::sync::Semaphore;
 
 use crate::clock::Entropy;
 use crate::view::HostPlace;
@@ -44,6 +45,11 @@ pub struct HostSetup {
 pub(crate) struct HostRuntime {
     pub(crate) setup: HostSetup,
     pub(crate) place: Arc<HostPlace>,
+    /// Places for reading logs before their workloads are removed. Each host has its own, so that one that hangs delays
+    /// nobody else.
+    pub(crate) captures: Semaphore,
+    /// Places for reading logs because somebody asks for them.
+    pub(crate) log_reads: Semaphore,
     number: usize,
 }
 
@@ -100,7 +106,9 @@ impl Fleet {
                     private_fleet: host.private_fleet.clone(),
                     base_clock_mhz: host.base_clock_mhz,
                 });
-                Arc::new(HostRuntime { setup, place, number })
+                let captures = Semaphore::new(crate::capture::CAPTURES_PER_HOST);
+                let log_reads = Semaphore::new(crate::logs::READS_PER_HOST);
+                Arc::new(HostRuntime { setup, place, captures, log_reads, number })
             })
             .collect();
         let views = runtimes.iter().map(|runtime| HostView {

@@ -15,8 +15,8 @@ use crate::log_text::{Log, LogTail};
 use crate::stop::not_found;
 use crate::{Engine, Error};
 
-/// Logs that are read for somebody at one time; each may take a MiB of memory.
-pub(crate) const READS_MAX: usize = 8;
+/// Logs of one host that are read for somebody at one time; each may take a few MiB of memory.
+pub(crate) const READS_PER_HOST: usize = 4;
 /// For waiting until it is one's turn, and for reading.
 const READ_MAX: Duration = Duration::from_secs(5);
 
@@ -91,7 +91,7 @@ impl Engine {
         let host = row.state.host.as_ref().filter(|_| row.state.phase.may_have_workload());
         let Some(runtime) = host.and_then(|host| self.inner.fleet.find(host)) else { return Ok(None) };
         let read = async {
-            let turn = self.inner.log_reads.acquire().await;
+            let turn = runtime.log_reads.acquire().await;
             let _turn = turn.map_err(|error| DriverError::Internal(error.to_string()))?;
             let mut pieces =
                 runtime.driver().logs(row.workload(), LogFrom::Tail(LOG_BYTES_MAX + 1), false).await?;

@@ -26,7 +26,6 @@ use tokio::sync::Notify;
 use crate::Engine;
 use crate::hosts::HostRuntime;
 
-const GC_EVERY: Duration = Duration::from_secs(30);
 /// A host must answer within this at start, else it is adopted when it comes back.
 const ADOPT_PATIENCE: Duration = Duration::from_secs(10);
 /// Rows are looked for in a shared database this often: another control plane may have died with them.
@@ -106,7 +105,7 @@ impl Task {
             Self::Turns => crate::turns::run(engine).await,
             Self::Webhooks => crate::webhooks::run(engine).await,
             Self::Metrics => crate::metrics::keep(engine).await,
-            Self::Gc => every(GC_EVERY, || gc(&engine)).await,
+            Self::Gc => every(engine.inner.options.gc_every, || gc(&engine)).await,
         }
     }
 }

@@ -179,6 +179,24 @@ on_both! {
         assert!(logs.log.is_empty(), "the record goes on without the log");
     }
 
+    async fn what_has_ended_is_told_for_seven_days_and_then_forgotten_with_its_log(world: &mut World) {
+        world.restart_with(|options| options.gc_every = Duration::from_millis(50)).await;
+        let id = world.deploy_ready("v1").await;
+        world.stop(id).await.unwrap();
+        world.until(id, Status::Terminated).await;
+        world.eventually("the webhooks are sent", async || world.store.count_pending_deliveries().await.unwrap() == 0).await;
+        world.clock.advance(Duration::from_secs(7 * 86_400 - 60));
+        let other = world.deploy_ready("v1").await;
+        world.stop(other).await.unwrap();
+        world.until(other, Status::Terminated).await;
+        assert!(!world.kept(id).await.is_empty() && !world.kinds(id).await.is_empty());
+        world.clock.advance(Duration::from_secs(120));
+        world.eventually("it is forgotten", async || world.store.find_deployment(id).await.unwrap().is_none()).await;
+        assert_eq!(world.kept(id).await, []);
+        assert_eq!(world.store.events(id, 10).await.unwrap(), []);
+        assert!(!world.kept(other).await.is_empty());
+    }
+
     async fn nothing_is_kept_where_nothing_is_to_be_kept(world: &mut World) {
         world.restart_with(|options| options.log_keep_bytes = 0).await;
         let id = world.deploy_ready("v1").await;
