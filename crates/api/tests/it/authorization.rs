@@ -134,6 +134,15 @@ fn running() -> Vec<Row> {
     let nobody = json!([{"field": "request_id", "values": ["0123456789ab"], "filter_type": "any"}]);
     vec![
         row("GET /v1/metrics/deployment/{request_id}", "/v1/metrics/deployment/{id}", None, READ, KEPT_OUT),
+        row(
+            "GET /v1/deployment/{request_id}/container-logs",
+            "/v1/deployment/{id}/container-logs",
+            None,
+            READ,
+            KEPT_OUT,
+        ),
+        row("GET /v2/deployments/{request_id}/events", "/v2/deployments/{id}/events", None, READ, KEPT_OUT),
+        row("GET /v2/deployments/{request_id}/logs", "/v2/deployments/{id}/logs", None, READ, KEPT_OUT),
         row("POST /v1/deployments:available", "/v1/deployments:available", asked, READ, KEPT_OUT),
         row("POST /v1/deployments/{request_id}/tags", tags, name("us"), DEPLOY, KEPT_OUT),
         row("GET /v1/deployments/{request_id}/tags", tags, None, READ, KEPT_OUT),

@@ -1,3 +1,5 @@
+//! The kernel's files, written by the test: what is read from them, and what where they are not there or not right.
+
 use super::*;
 
 /// A machine's control groups in a directory, with one container in them.

@@ -180,7 +180,12 @@ on_both! {
     }
 
     async fn what_has_ended_is_told_for_seven_days_and_then_forgotten_with_its_log(world: &mut World) {
-        world.restart_with(|options| options.gc_every = Duration::from_millis(50)).await;
+        world
+            .restart_with(|options| {
+                options.gc_every = Duration::from_millis(50);
+                options.terminated_retention = Duration::from_secs(7 * 86_400);
+            })
+            .await;
         let id = world.deploy_ready("v1").await;
         world.stop(id).await.unwrap();
         world.until(id, Status::Terminated).await;
