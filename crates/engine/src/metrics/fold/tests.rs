@@ -1,3 +1,5 @@
+//! Totals and gaps: what a row of points comes to, over attempts and counters that begin anew.
+
 use super::*;
 
 /// A point so many seconds after the epoch, whose counters are all the same.

@@ -1,3 +1,5 @@
+//! Steps: what a series shows of points that are denser, sparser, or not there.
+
 use super::*;
 use crate::metrics::fold::fold;
 use crate::metrics::points::{COUNTERS, Point};
