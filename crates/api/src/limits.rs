@@ -43,3 +43,5 @@ pub const DEPLOYMENTS_PAGE: u32 = 20;
 pub const APPS_PAGE: u32 = 100;
 /// Items a page where the client does not say: tags. Older clients know of no pages, and there are at most 64.
 pub const TAGS_PAGE: u32 = 100;
+/// Items a page where the client does not say: endpoint storages and pull profiles.
+pub const STORAGES_PAGE: u32 = 10;

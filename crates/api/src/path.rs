@@ -4,7 +4,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
-use spawnpoint_model::{AppName, DeploymentId, VersionName};
+use spawnpoint_model::{AppName, DeploymentId, ProfileName, StorageName, VersionName};
 
 use crate::error::ApiError;
 
@@ -47,6 +47,33 @@ pub fn app(text: &str) -> Result<AppName, ApiError> {
 /// 404.
 pub fn version(text: &str) -> Result<VersionName, ApiError> {
     VersionName::parse(text).map_err(|_| ApiError::not_found("there is no version with this name"))
+}
+
+/// The name of an endpoint storage; what cannot be one is not found.
+///
+/// # Errors
+/// 404.
+pub fn storage(text: &str) -> Result<StorageName, ApiError> {
+    StorageName::parse(text).map_err(|_| ApiError::not_found("there is no endpoint storage with this name"))
+}
+
+/// The name of a pull profile; what cannot be one is not found.
+///
+/// # Errors
+/// 404.
+pub fn profile(text: &str) -> Result<ProfileName, ApiError> {
+    ProfileName::parse(text).map_err(|_| ApiError::not_found("there is no pull profile with this name"))
+}
+
+/// Endpoint storage, pull profile, application, version: the segments of a link.
+pub type LinkNames = (String, String, String, String);
+
+/// The names of a link; what cannot be one is not found.
+///
+/// # Errors
+/// 404.
+pub fn link(names: &LinkNames) -> Result<(StorageName, ProfileName, AppName, VersionName), ApiError> {
+    Ok((storage(&names.0)?, profile(&names.1)?, app(&names.2)?, version(&names.3)?))
 }
 
 /// Takes `:verb` off the last segment: `dead/msg_1:replay`. The router itself cannot tell them apart.

@@ -37,9 +37,12 @@ pub fn callback_router(state: ApiState) -> Router {
 /// Every route with its description.
 #[must_use]
 pub fn table() -> Vec<Route> {
-    let mut table = named([
-        ("/monitor", routes!(v1::monitor::monitor)),
-        ("/swagger.json", routes!(v1::swagger::swagger)),
+    [catalog(), deployments(), storages(), platform(), callbacks()].into_iter().flatten().collect()
+}
+
+/// Applications and versions.
+fn catalog() -> Vec<Route> {
+    named([
         ("/v1/app", routes!(v1::create_app::create_app)),
         (
             "/v1/app/{app_name}",
@@ -56,6 +59,12 @@ pub fn table() -> Vec<Route> {
         ),
         ("/v1/app/{app_name}/versions", routes!(v1::list_versions::list_versions)),
         ("/v1/apps", routes!(v1::list_apps::list_apps)),
+    ])
+}
+
+/// Deployments, and what they tell.
+fn deployments() -> Vec<Route> {
+    named([
         ("/v1/deploy", routes!(v1::deploy::deploy)),
         ("/v1/deployment/{request_id}/container-logs", routes!(v1::container_logs::container_logs)),
         ("/v1/deployments", routes!(v1::list_deployments::list_deployments)),
@@ -71,26 +80,69 @@ pub fn table() -> Vec<Route> {
             "/v1/deployments/{request_id}/tags/{tag_name}",
             routes!(v1::get_tag::get_tag, v1::rename_tag::rename_tag, v1::delete_tag::delete_tag),
         ),
-        ("/v1/ip", routes!(v1::ip::ip)),
         ("/v1/metrics/deployment/{request_id}", routes!(v1::metrics::metrics)),
         ("/v1/status/{request_id}", routes!(v1::status::status)),
         ("/v1/stop/{request_id}", routes!(v1::stop::stop)),
-        ("/v1/wizard/init-quick-start", routes!(v1::wizard::init_quick_start)),
-        ("/v1/wizard/registry-credentials", routes!(v1::wizard::registry_credentials)),
         ("/v2/deployments", routes!(v2::deploy::deploy)),
         ("/v2/deployments/{request_id}/events", routes!(v2::events::events)),
         ("/v2/deployments/{request_id}/logs", routes!(v2::logs::logs)),
+    ])
+}
+
+/// Endpoint storages and pull profiles.
+fn storages() -> Vec<Route> {
+    named([
+        ("/v1/storage/endpoint", routes!(v1::create_storage::create_storage)),
+        (
+            "/v1/storage/endpoint/{endpoint_name}",
+            routes!(
+                v1::get_storage::get_storage,
+                v1::update_storage::update_storage,
+                v1::delete_storage::delete_storage
+            ),
+        ),
+        (
+            "/v1/storage/endpoint/{endpoint_name}/pull-profile",
+            routes!(v1::create_pull_profile::create_pull_profile),
+        ),
+        (
+            "/v1/storage/endpoint/{endpoint_name}/pull-profile/{pull_profile_name}",
+            routes!(
+                v1::get_pull_profile::get_pull_profile,
+                v1::update_pull_profile::update_pull_profile,
+                v1::delete_pull_profile::delete_pull_profile
+            ),
+        ),
+        (
+            "/v1/storage/endpoint/{endpoint_name}/pull-profile/{pull_profile_name}/app/{app_name}/version/{version_name}",
+            routes!(v1::link_pull_profile::link_pull_profile, v1::unlink_pull_profile::unlink_pull_profile),
+        ),
+        (
+            "/v1/storage/endpoint/{endpoint_name}/pull-profiles",
+            routes!(v1::list_pull_profiles::list_pull_profiles),
+        ),
+        ("/v1/storage/endpoints", routes!(v1::list_storages::list_storages)),
+    ])
+}
+
+/// The platform itself: its state, its descriptions, what plugins ask at first, its operators.
+fn platform() -> Vec<Route> {
+    named([
+        ("/monitor", routes!(v1::monitor::monitor)),
+        ("/swagger.json", routes!(v1::swagger::swagger)),
+        ("/v1/ip", routes!(v1::ip::ip)),
+        ("/v1/wizard/init-quick-start", routes!(v1::wizard::init_quick_start)),
+        ("/v1/wizard/registry-credentials", routes!(v1::wizard::registry_credentials)),
         ("/v2/openapi.json", routes!(v2::openapi::openapi)),
         ("/spawnpoint/v1/audit", routes!(admin::audit::audit)),
         ("/spawnpoint/v1/tokens", routes!(admin::tokens::list, admin::tokens::create)),
         ("/spawnpoint/v1/tokens/{id}", routes!(admin::tokens::revoke)),
         ("/spawnpoint/v1/webhooks/dead", routes!(admin::webhooks::list_dead)),
         ("/spawnpoint/v1/webhooks/dead/{target}", routes!(admin::webhooks::replay)),
-    ]);
-    table.extend(callbacks());
-    table
+    ])
 }
 
+/// What containers call.
 fn callbacks() -> Vec<Route> {
     named([
         ("/v1/self/stop/{request_id}/{access_point_id}", routes!(v1::self_stop::self_stop)),

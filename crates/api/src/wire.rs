@@ -13,8 +13,10 @@ pub mod list_item;
 pub mod logs;
 pub mod metrics;
 pub mod parts;
+pub mod pull_profile;
 pub mod report;
 pub mod status;
+pub mod storage;
 pub mod tags;
 pub mod version;
 pub mod version_body;
@@ -57,6 +59,14 @@ pub fn json(status: StatusCode, body: String) -> Response {
 pub fn json_body(body: Body) -> Response {
     let mut response = Response::new(body);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// 204.
+#[must_use]
+pub fn no_content() -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
     response
 }
 

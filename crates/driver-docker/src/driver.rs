@@ -13,6 +13,7 @@ use bollard::models::{ContainerInspectResponse, ContainerSummary};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, InspectContainerOptions, KillContainerOptionsBuilder,
     ListContainersOptionsBuilder, ListImagesOptions, RemoveContainerOptionsBuilder, StartContainerOptions,
+    UploadToContainerOptionsBuilder,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
@@ -26,13 +27,15 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 use crate::engine::DockerEngine;
-use crate::error::{answer, from_bollard, from_create, from_start};
-use crate::{Endpoint, names, observe, profile, pull, sockets, streams};
+use crate::error::{answer, from_bollard, from_create, from_files, from_start};
+use crate::{Endpoint, files, names, observe, profile, pull, sockets, streams};
 
 const LIST: Duration = Duration::from_secs(10);
 const INSPECT: Duration = Duration::from_secs(5);
 const CREATE: Duration = Duration::from_secs(30);
 const START: Duration = Duration::from_secs(60);
+/// Putting files into a container.
+const FILES: Duration = Duration::from_secs(60);
 const KILL: Duration = Duration::from_secs(10);
 const REMOVE: Duration = Duration::from_secs(60);
 /// To open a log; its end is read in this time, and anything else begins to come.
@@ -126,16 +129,33 @@ impl DockerDriver {
     }
 
     async fn create_and_start(&self, spec: &WorkloadSpec) -> Result<(), DriverError> {
+        spec.check_files().map_err(DriverError::Invalid)?;
         let ready = self.engine.ready().await?;
         let name = self.name(spec.id);
         let options = CreateContainerOptionsBuilder::default().name(&name).build();
         let body = profile::container(spec, ready.around);
         let created = within(CREATE, self.engine.client()?.create_container(Some(options), body)).await?;
         match created {
-            Ok(_) => self.start(&name, spec).await,
+            Ok(_) => {
+                self.put_files(&name, spec).await?;
+                self.start(&name, spec).await
+            }
             Err(error) if is_status(&error, 409) => self.start_existing(&name, spec).await,
             Err(error) => Err(from_create(&error)),
         }
+    }
+
+    /// Puts the files of a workload into its container, which is made and does not run.
+    async fn put_files(&self, container: &str, spec: &WorkloadSpec) -> Result<(), DriverError> {
+        if spec.files.is_empty() {
+            return Ok(());
+        }
+        let archive = files::archive(&spec.files).map_err(|error| DriverError::Invalid(error.to_string()))?;
+        let options =
+            UploadToContainerOptionsBuilder::default().path("/").no_overwrite_dir_non_dir("true").build();
+        let body = bollard::body_full(archive.into());
+        let upload = self.engine.client()?.upload_to_container(container, Some(options), body);
+        within(FILES, upload).await?.map_err(|error| from_files(&error))
     }
 
     async fn start(&self, container: &str, spec: &WorkloadSpec) -> Result<(), DriverError> {
@@ -169,8 +189,12 @@ impl DockerDriver {
         }
         match container.state.as_ref().map(observe::running_state) {
             Some(Running::Running | Running::Exited(_)) => Ok(()),
-            // Started twice at once, the engine answers the second with "not modified".
-            Some(Running::Starting) | None => self.start(name, spec).await,
+            // Started twice at once, the engine answers the second with "not modified". Whether an earlier call came as far
+            // as the files is not known: they are put there again.
+            Some(Running::Starting) | None => {
+                self.put_files(name, spec).await?;
+                self.start(name, spec).await
+            }
         }
     }
 
@@ -307,7 +331,8 @@ impl Driver for DockerDriver {
 
     async fn ensure(&self, spec: &WorkloadSpec) -> Result<(), DriverError> {
         // On the heap: the client's futures are large.
-        self.engine.heavy(CREATE + START, Box::pin(self.create_and_start(spec))).await?
+        let files = if spec.files.is_empty() { Duration::ZERO } else { FILES };
+        self.engine.heavy(CREATE + files + START, Box::pin(self.create_and_start(spec))).await?
     }
 
     async fn stop(&self, id: WorkloadId, _grace: Duration) -> Result<(), DriverError> {

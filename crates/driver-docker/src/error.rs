@@ -62,6 +62,17 @@ pub fn from_start(error: &Error, ports: &[PortPublish]) -> DriverError {
     from_bollard(error)
 }
 
+/// What it means that files could not be put into a container: its image decides what can be written where.
+pub fn from_files(error: &Error) -> DriverError {
+    match answer(error) {
+        Some((_, message)) if !is_full(message) => DriverError::StartFailed(format!(
+            "the files of its pull profiles cannot be put into the container: {}",
+            sentence(message)
+        )),
+        _ => from_bollard(error),
+    }
+}
+
 /// Which of the ports the engine's sentence speaks of: it names the number, and mostly the protocol.
 fn busy_port(message: &str, ports: &[PortPublish]) -> DriverError {
     let names_number = |port: &&PortPublish| {

@@ -18,6 +18,7 @@ mod endpoint;
 mod engine;
 mod error;
 mod figures;
+mod files;
 pub mod guard;
 pub mod image_archive;
 mod kernel;

@@ -129,6 +129,7 @@ mod tests {
             resources: Resources { cpu: CpuUnits(512), memory: MemoryMib(256) },
             pids_max: 300,
             security,
+            files: Vec::new(),
         }
     }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use proxy::Manners;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use spawnpoint_driver::{Driver, DriverError, Hint, Running, WorkloadSpec};
+use spawnpoint_driver::{Driver, DriverError, Hint, LogFrom, Running, WorkloadFile, WorkloadSpec};
 use spawnpoint_driver_docker::{DockerDriver, Endpoint, GuardState, TlsFiles};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -35,6 +35,7 @@ async fn a_bad_line_to_the_engine_loses_doubles_and_delays_nothing() {
 
     a_lost_answer_to(&world, &driver, &manners, "/containers/create", 21_001).await;
     a_lost_answer_to(&world, &driver, &manners, "/start", 21_002).await;
+    files_are_put_into_a_container_that_was_only_made(&world, &driver, &manners, 21_005).await;
     a_lost_answer_to_a_removal_is_a_removal(&world, &driver, &manners, 21_003).await;
     a_cut_stream_of_hints_ends(&driver, &manners).await;
     a_mute_engine_costs_a_call_its_deadline(&driver, &manners).await;
@@ -64,6 +65,39 @@ async fn a_lost_answer_to(
     let found = driver.list().await.unwrap().into_iter().filter(|w| w.id == spec.id).collect::<Vec<_>>();
     assert_eq!(found.len(), 1, "{what}");
     assert_eq!(found[0].state, Running::Running, "{what}");
+    driver.remove(spec.id).await.unwrap();
+}
+
+/// A control plane that dies between the creation and the start leaves a container that may lack its files.
+async fn files_are_put_into_a_container_that_was_only_made(
+    world: &World,
+    driver: &DockerDriver,
+    manners: &Manners,
+    port: u16,
+) {
+    let mut spec = world.spec(1, port);
+    spec.files = vec![WorkloadFile { path: "/data/last".to_owned(), mode: 0o644, content: "here".into() }];
+    spec.arguments = Some(vec!["show:/data/last".to_owned()]);
+    *manners.lose_answer_to.lock() = Some("/containers/create");
+    assert_eq!(driver.ensure(&spec).await, Err(DriverError::Timeout));
+    let found = driver.inspect(spec.id).await.unwrap().unwrap();
+    assert_eq!(found.state, Running::Starting);
+    driver.ensure(&spec).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), async {
+        loop {
+            let mut log = driver.logs(spec.id, LogFrom::Start, false).await.unwrap();
+            let mut text = Vec::new();
+            while let Some(Ok(chunk)) = log.next().await {
+                text.extend_from_slice(&chunk.bytes);
+            }
+            if String::from_utf8_lossy(&text).contains("/data/last holds here") {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .unwrap();
     driver.remove(spec.id).await.unwrap();
 }
 

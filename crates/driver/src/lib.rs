@@ -26,7 +26,7 @@ use spawnpoint_model::units::Resources;
 use spawnpoint_model::{Plaintext, Timestamp, WorkloadId};
 
 pub use error::DriverError;
-pub use spec::{PortPublish, Security, SpecHash, WorkloadSpec};
+pub use spec::{PortPublish, Security, SpecHash, WorkloadFile, WorkloadSpec};
 
 /// What a driver is and can do. Missing abilities are data, not panics.
 #[derive(Clone, PartialEq, Debug)]
@@ -180,7 +180,8 @@ pub trait Driver: Send + Sync + 'static {
 
     /// Makes and starts the workload, or finds it. The same id and spec hash twice give one workload, which is started
     /// if it was only made. Another hash under the same id is [`DriverError::Conflict`]. An exited workload is left as
-    /// it is. Does not pull: a missing image is [`DriverError::ImageMissing`]. If starting fails for good, nothing
+    /// it is. Its files are put into it after it was made and before it is started, also if an earlier call did not come
+    /// that far; one that may not be put there is [`DriverError::Invalid`]. Does not pull: a missing image is [`DriverError::ImageMissing`]. If starting fails for good, nothing
     /// is left behind that [`Driver::remove`] would not remove.
     async fn ensure(&self, spec: &WorkloadSpec) -> Result<(), DriverError>;
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use spawnpoint_model::units::Resources;
 use spawnpoint_model::{HostId, InstallationId, Plaintext, Transport, WorkloadId};
@@ -55,6 +56,46 @@ impl FromStr for SpecHash {
     }
 }
 
+/// A file that is put into a workload before its process starts.
+#[derive(Clone, PartialEq, Eq)]
+pub struct WorkloadFile {
+    /// Where: an absolute path. Missing folders on the way are made.
+    pub path: String,
+    /// Its permissions, as `0o644`. It belongs to root.
+    pub mode: u32,
+    /// What is in it; may be a secret.
+    pub content: Bytes,
+}
+
+impl fmt::Debug for WorkloadFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "WorkloadFile({:?}, {} bytes)", self.path, self.content.len())
+    }
+}
+
+/// Where no file may be put: what the engine itself mounts or writes, and what makes users and programs what they are.
+const PROTECTED: [&str; 5] = ["etc", "proc", "sys", "dev", ".dockerenv"];
+
+impl WorkloadFile {
+    /// Checks that it may be put where it is to be put.
+    ///
+    /// # Errors
+    /// A sentence for users.
+    pub fn check(&self) -> Result<(), String> {
+        let refused =
+            |why: &str| Err(format!("the file {:?} cannot be put into the container: {why}", self.path));
+        let Some(rest) = self.path.strip_prefix('/') else { return refused("its path is not absolute") };
+        let mut steps = rest.split('/');
+        if steps.clone().any(|step| matches!(step, "" | "." | "..")) || self.path.contains('\0') {
+            return refused("its path has empty steps, \".\" or \"..\"");
+        }
+        match steps.next() {
+            Some(first) if PROTECTED.contains(&first) => refused(&format!("/{first} is protected")),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// A workload to be run. Labels (installation, host, deployment, attempt, spec hash) are derived from it by the driver;
 /// no text of a user goes into a label, a name or a path.
 #[derive(Clone, Debug)]
@@ -81,9 +122,19 @@ pub struct WorkloadSpec {
     pub pids_max: u32,
     /// Security profile.
     pub security: Security,
+    /// Files that are there before its process starts.
+    pub files: Vec<WorkloadFile>,
 }
 
 impl WorkloadSpec {
+    /// Checks that all files may be put where they are to be put.
+    ///
+    /// # Errors
+    /// A sentence for users.
+    pub fn check_files(&self) -> Result<(), String> {
+        self.files.iter().try_for_each(WorkloadFile::check)
+    }
+
     /// A fingerprint of everything the workload is made from, secrets included (as a hash only).
     #[must_use]
     pub fn hash(&self) -> SpecHash {
@@ -99,6 +150,7 @@ impl WorkloadSpec {
             resources,
             pids_max,
             security,
+            files,
         } = self;
         let mut canon = Canon(Sha256::new());
         canon.text("spawnpoint workload 1");
@@ -126,6 +178,15 @@ impl WorkloadSpec {
             Security::Baseline => "baseline",
             Security::Restricted => "restricted",
         });
+        // Only where there are some: a workload without files has the hash that it had before there were files.
+        if !files.is_empty() {
+            canon.number(files.len() as u64);
+            for file in files {
+                canon.text(&file.path);
+                canon.number(file.mode.into());
+                canon.bytes(&file.content);
+            }
+        }
         canon.finish()
     }
 }
@@ -141,6 +202,11 @@ impl Canon {
     fn text(&mut self, text: &str) {
         self.number(text.len() as u64);
         self.0.update(text);
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.number(bytes.len() as u64);
+        self.0.update(bytes);
     }
 
     fn list(&mut self, list: Option<&[String]>) {
@@ -177,7 +243,12 @@ mod tests {
             resources: Resources { cpu: CpuUnits(512), memory: MemoryMib(256) },
             pids_max: 512,
             security: Security::Baseline,
+            files: Vec::new(),
         }
+    }
+
+    fn file(path: &str) -> WorkloadFile {
+        WorkloadFile { path: path.to_owned(), mode: 0o644, content: Bytes::from_static(b"content") }
     }
 
     #[test]
@@ -208,6 +279,47 @@ mod tests {
             let mut changed = spec();
             change(&mut changed);
             assert_ne!(changed.hash(), spec().hash(), "change {i}");
+        }
+    }
+
+    #[test]
+    fn every_field_of_a_file_is_in_the_hash() {
+        let with = |change: fn(&mut WorkloadFile)| {
+            let mut spec = spec();
+            let mut file = file("/data/a");
+            change(&mut file);
+            spec.files.push(file);
+            spec.hash()
+        };
+        let plain = with(|_| {});
+        assert_ne!(plain, spec().hash());
+        assert_ne!(plain, with(|file| file.path.push('b')));
+        assert_ne!(plain, with(|file| file.mode = 0o600));
+        assert_ne!(plain, with(|file| file.content = Bytes::from_static(b"other")));
+    }
+
+    #[test]
+    fn files_are_not_put_where_they_could_change_what_the_container_is() {
+        for good in ["/data/a", "/usr/share/configs/x.cfg", "/a", "/home/etc/passwd", "/etcetera"] {
+            assert!(file(good).check().is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "a",
+            "data/a",
+            "/",
+            "/etc/passwd",
+            "/etc",
+            "/proc/1/mem",
+            "/sys/x",
+            "/dev/null",
+            "/data/../etc/x",
+        ] {
+            let error = file(bad).check().unwrap_err();
+            assert!(error.contains(&format!("{bad:?}")), "{error}");
+        }
+        for bad in ["/data//x", "/data/", "/./x", "/a\0b", "/.dockerenv"] {
+            assert!(file(bad).check().is_err(), "{bad}");
         }
     }
 

@@ -49,6 +49,7 @@ struct World {
     /// Kernel's range of outgoing ports, if known.
     ephemeral: Option<(u16, u16)>,
     overdue_deliveries: Vec<String>,
+    overdue_uploads: Vec<String>,
 }
 
 impl Engine {
@@ -102,6 +103,7 @@ impl Engine {
             finding("I9", "nothing runs for a deployment that has ended", the_ended_are_gone(&world), true),
             finding("I10", "nobody outlives max_duration", nobody_outlives(&world), false),
             finding("I11", "due webhooks are sent or given up", world.overdue_deliveries.clone(), false),
+            finding("I22", "logs are uploaded or given up", world.overdue_uploads.clone(), false),
         ])
     }
 
@@ -129,6 +131,13 @@ impl Engine {
                 format!("{} of {} has been due for over five minutes", delivery.id, delivery.deployment)
             })
             .collect();
+        let old = i64::try_from(crate::log_upload::OVERDUE_AFTER.as_micros()).unwrap_or(i64::MAX);
+        let before = Timestamp(now.micros().saturating_sub(old));
+        let overdue_uploads = inner.store.uploads_pending_since(before, 1000).await?;
+        let overdue_uploads = overdue_uploads
+            .iter()
+            .map(|upload| format!("the log of {} is still on its way after a day", upload.deployment))
+            .collect();
         Ok(World {
             now,
             rows,
@@ -139,6 +148,7 @@ impl Engine {
             silent,
             ephemeral: ephemeral_range().await,
             overdue_deliveries,
+            overdue_uploads,
         })
     }
 }

@@ -1,9 +1,8 @@
 //! Keeps the end of a workload's log, and how its process ended, before the workload is removed: our flight recorder.
 //!
 //! ```text
-//!   Action::Remove ─▶ read the log once ─┬─▶ its last MiB ─▶ deployment_logs (one transaction, with the exit)
-//!                     (at most READ_MAX) └─▶ the spool, if the whole log is wanted elsewhere
-//!                  ─▶ driver.remove
+//!   Action::Remove ─▶ read the log's last MiB ─▶ deployment_logs (one transaction, with the exit) ─▶ driver.remove
+//!                     (at most READ_MAX)
 //! ```
 //!
 //! It never fails a removal, and never delays one by more than [`READ_MAX`] and a moment; among hundreds of removals at once, by
@@ -22,7 +21,6 @@ use spawnpoint_store::{KeptLog, Tx};
 
 use crate::Engine;
 use crate::hosts::HostRuntime;
-use crate::log_spool::Spool;
 use crate::log_text::LogTail;
 
 /// Logs that are read at one time; each may take a few MiB of memory.
@@ -35,8 +33,6 @@ const TURN_MAX: Duration = Duration::from_secs(10);
 const READ_MAX: Duration = Duration::from_secs(4);
 /// For writing down what was read.
 const KEEP_MAX: Duration = Duration::from_secs(1);
-/// For what the spool has to do at its end.
-const SPOOL_END_MAX: Duration = Duration::from_secs(5);
 
 /// Why a log was not kept, or not to its end.
 #[derive(Debug)]
@@ -49,7 +45,6 @@ struct Reading {
     begun: bool,
     tail: LogTail,
     exit: Option<Exit>,
-    spool: Option<Spool>,
 }
 
 impl Engine {
@@ -65,12 +60,7 @@ impl Engine {
             Ok(result) => result,
             Err(_) => Err(NotKept(format!("it could not be read to its end in {} s", READ_MAX.as_secs()))),
         };
-        if let Some(spool) = reading.spool.take()
-            && tokio::time::timeout(SPOOL_END_MAX, spool.finish()).await.is_err()
-        {
-            tracing::warn!(deployment.id = %row.id, "what was done with the whole log took too long");
-        }
-        if reading.begun && self.inner.options.log_keep_bytes > 0 {
+        if reading.begun {
             let kept = tokio::time::timeout(KEEP_MAX, self.keep(row, reading)).await;
             result =
                 result.and(kept.unwrap_or_else(|_| Err(NotKept("the database was too slow".to_owned()))));
@@ -91,20 +81,14 @@ impl Engine {
             Some(Running::Exited(exit)) => into.exit = Some(exit),
             Some(Running::Starting | Running::Running) => {}
         }
-        into.spool = self.spool_for(row);
-        let from = match into.spool {
-            Some(_) => LogFrom::Start,
-            None if self.inner.options.log_keep_bytes == 0 => return Ok(()),
-            None => LogFrom::Tail(LOG_BYTES_MAX + 1),
-        };
+        if self.inner.options.log_keep_bytes == 0 {
+            return Ok(());
+        }
+        let from = LogFrom::Tail(LOG_BYTES_MAX + 1);
         into.begun = true;
         let mut pieces = driver.logs(id, from, false).await.map_err(failed)?;
         while let Some(piece) = pieces.next().await {
-            let piece = piece.map_err(failed)?;
-            if let Some(spool) = &mut into.spool {
-                spool.write(&piece).await;
-            }
-            into.tail.push(piece);
+            into.tail.push(piece.map_err(failed)?);
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use spawnpoint_model::app::{Application, Version};
 use spawnpoint_model::names::{AppName, VersionName};
+use spawnpoint_model::storage::PullProfile;
 use spawnpoint_store::dialect::Dialect;
 use spawnpoint_store::{Store, StoreError};
 
@@ -16,6 +17,7 @@ type VersionKey = (AppName, Option<VersionName>);
 struct Known {
     apps: HashMap<AppName, Arc<Application>>,
     versions: HashMap<VersionKey, Arc<Version>>,
+    profiles: HashMap<(AppName, VersionName), Arc<[PullProfile]>>,
     /// Counts the changes, so that a read that began before one is not kept after it.
     epoch: u64,
 }
@@ -32,7 +34,7 @@ impl Catalog {
         Self { store, known: exclusive.then(RwLock::default) }
     }
 
-    /// Must be called after each commit that changed an application or a version.
+    /// Must be called after each commit that changed an application, a version or a pull profile.
     pub(crate) fn changed(&self) {
         if let Some(known) = &self.known {
             let mut known = known.write();
@@ -80,6 +82,30 @@ impl Catalog {
             known.versions.insert(key, version.clone());
         }
         Ok(Some(version))
+    }
+
+    /// The pull profiles that a version is linked to.
+    pub(crate) async fn profiles(
+        &self,
+        app: &AppName,
+        version: &VersionName,
+    ) -> Result<Arc<[PullProfile]>, StoreError> {
+        let read = async || Ok::<_, StoreError>(self.store.profiles_of(app, version).await?.into());
+        let Some(known) = &self.known else { return read().await };
+        let key = (app.clone(), version.clone());
+        let epoch = {
+            let known = known.read();
+            if let Some(profiles) = known.profiles.get(&key) {
+                return Ok(profiles.clone());
+            }
+            known.epoch
+        };
+        let profiles: Arc<[PullProfile]> = read().await?;
+        let mut known = known.write();
+        if known.epoch == epoch {
+            known.profiles.insert(key, profiles.clone());
+        }
+        Ok(profiles)
     }
 
     async fn read_version(

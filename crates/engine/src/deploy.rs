@@ -13,6 +13,7 @@ use spawnpoint_model::lifecycle::{due_at, place_on, refuse};
 use spawnpoint_model::names::{AppName, TagName, VersionName};
 use spawnpoint_model::place::{Ask, Room};
 use spawnpoint_model::secret::{Plaintext, Sealed};
+use spawnpoint_model::storage::PullProfile;
 use spawnpoint_model::token::Actor;
 use spawnpoint_model::units::Resources;
 use spawnpoint_model::webhook::{WebhookEvent, Webhooks};
@@ -138,7 +139,8 @@ impl Engine {
             return Ok(outcome);
         }
         let version = self.deployable(&request).await?;
-        let row = self.new_row(&request, &version)?;
+        let profiles = self.inner.catalog.profiles(&version.app, &version.name).await?;
+        let row = self.new_row(&request, &version, &profiles)?;
         for _ in 0..PLACEMENTS_MAX {
             match self.place_and_store(&row, &version, remembered.as_ref()).await {
                 Ok(outcome) => return Ok(outcome),
@@ -195,7 +197,12 @@ impl Engine {
         }
     }
 
-    fn new_row(&self, request: &DeployRequest, version: &Version) -> Result<Deployment, Error> {
+    fn new_row(
+        &self,
+        request: &DeployRequest,
+        version: &Version,
+        profiles: &[PullProfile],
+    ) -> Result<Deployment, Error> {
         let inner = &self.inner;
         let now = inner.clock.now();
         let spec = DeploymentSpec {
@@ -214,6 +221,7 @@ impl Engine {
             arguments: request.arguments.clone(),
             webhooks: self.seal_webhooks(&request.webhooks)?,
             log_storage: request.log_storage.clone(),
+            pull_profiles: profiles.to_vec(),
             resources: request.resources.unwrap_or(version.spec.resources),
             restart_policy: version.spec.restart_policy,
             grace_seconds: version.spec.grace_seconds,

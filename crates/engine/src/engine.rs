@@ -16,15 +16,20 @@ use crate::clock::{Clock, Entropy};
 use crate::error::Error;
 use crate::hosts::{Fleet, HostSetup};
 use crate::log_retention::KeptLogs;
+use crate::log_spool::Uploads;
 use crate::positions::Positions;
 use crate::reconcile::Reconciler;
 use crate::resync::Strays;
 use crate::rows::Rows;
+use crate::s3::S3;
 use crate::timers::Timers;
 use crate::tokens::Tokens;
 use crate::turns::Turns;
 use crate::view::DeploymentView;
 use crate::webhooks::Sender;
+
+/// Starts at one time that hold files of pull profiles in memory, each up to `limits::PULL_BYTES_MAX`.
+const STARTS_WITH_FILES_MAX: usize = 4;
 
 /// Renders a deployment's status as users of the API see it: the body of webhooks. Given by `api`, which alone knows
 /// the spelling.
@@ -60,6 +65,12 @@ pub struct Options {
     pub webhook_networks: Vec<crate::webhooks::Network>,
     /// What is sampled, and for how long it is kept.
     pub metrics: crate::metrics::Settings,
+    /// Networks that endpoint storages may lie in besides public ones.
+    pub storage_networks: Vec<crate::webhooks::Network>,
+    /// Where logs are kept until they are uploaded; `None` = nowhere, and then none is.
+    pub spool_dir: Option<std::path::PathBuf>,
+    /// Bytes that may be kept there.
+    pub spool_bytes_max: u64,
     /// Signs webhooks, in the `whsec_…` form of Standard Webhooks.
     pub webhook_secret: spawnpoint_model::Plaintext,
 }
@@ -81,6 +92,9 @@ impl Options {
             gc_every: Duration::from_secs(30),
             webhook_networks: Vec::new(),
             metrics: crate::metrics::Settings::default(),
+            storage_networks: Vec::new(),
+            spool_dir: None,
+            spool_bytes_max: 2 << 30,
             webhook_secret,
         }
     }
@@ -133,6 +147,10 @@ pub(crate) struct Inner {
     /// Places for reading logs before their workloads are removed, over all hosts: it is memory that they take.
     pub(crate) captures: Semaphore,
     pub(crate) kept_logs: KeptLogs,
+    pub(crate) s3: S3,
+    pub(crate) uploads: Uploads,
+    /// Places for starts that hold files in memory.
+    pub(crate) with_files: Semaphore,
     pub(crate) tracker: TaskTracker,
     pub(crate) stop: CancellationToken,
     ready: AtomicBool,
@@ -164,6 +182,7 @@ impl Engine {
     fn assemble(parts: Parts) -> Result<Self, Error> {
         let Parts { options, clock, entropy, positions, render_status, store, vault, hosts } = parts;
         let sender = Sender::new(&options).map_err(Error::Internal)?;
+        let s3 = S3::new(&options.storage_networks).map_err(Error::Internal)?;
         let inner = Inner {
             rows: Rows::new(store.clone()),
             fleet: Fleet::new(hosts),
@@ -177,6 +196,9 @@ impl Engine {
             kept_logs: KeptLogs::default(),
             sender,
             metrics: crate::metrics::Buffer::default(),
+            s3,
+            uploads: Uploads::new(options.spool_dir.clone(), options.spool_bytes_max),
+            with_files: Semaphore::new(STARTS_WITH_FILES_MAX),
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),
             ready: AtomicBool::new(false),

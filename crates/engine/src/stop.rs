@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::json;
+pub use spawnpoint_model::deployment::LogChoice;
 use spawnpoint_model::deployment::{Phase, StopCause};
 use spawnpoint_model::lifecycle::{Decision, stop, stops_at_once};
 use spawnpoint_model::token::{Actor, Scope};
@@ -13,17 +14,6 @@ use crate::callback::{Purpose, number_matches, token_matches};
 use crate::save::Change;
 use crate::view::DeploymentView;
 use crate::{Engine, Error};
-
-/// What the stop call says of the logs.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum LogChoice {
-    /// As configured (`true`).
-    Configured,
-    /// Skip them this once (`false`).
-    Skip,
-    /// Into this storage.
-    Storage(String),
-}
 
 /// What became of a stop.
 #[derive(Clone, Debug)]
@@ -100,12 +90,18 @@ impl Engine {
             if matches!(row.state.phase, Phase::Terminated(_)) {
                 return Err(Error::Gone(format!("Deployment {} has already been terminated", row.id)));
             }
-            let Some(Decision { next: Some(next), webhooks, release, .. }) =
-                stop(&row, cause, self.now(), &self.inner.options.rules)
-            else {
-                return Ok((row, at_once));
+            let decision = stop(&row, cause, self.now(), &self.inner.options.rules);
+            let (next, webhooks, release) = match decision {
+                Some(Decision { next: Some(mut next), webhooks, release, .. }) => {
+                    next.state.log_choice.clone_from(&logs);
+                    (next, webhooks, release)
+                }
+                _ => match chosen_late(&row, logs.as_ref()) {
+                    Some(next) => (next, Vec::new(), false),
+                    None => return Ok((row, at_once)),
+                },
             };
-            let detail = json!({ "cause": cause, "logs": logs.as_ref().map(LogChoice::as_str) });
+            let detail = json!({ "cause": cause, "logs": logs.as_ref().map(word) });
             let change = Change { webhooks, release, event: Some(("stop_requested", detail)) };
             match self.save(&row, next, change).await {
                 Ok(saved) => return Ok((saved, at_once)),
@@ -118,16 +114,23 @@ impl Engine {
     }
 }
 
-impl LogChoice {
-    /// The word in which it was asked for.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::Configured => "true",
-            Self::Skip => "false",
-            Self::Storage(name) => name,
-        }
+/// The word in which a choice was asked for.
+fn word(choice: &LogChoice) -> &str {
+    match choice {
+        LogChoice::Configured => "true",
+        LogChoice::Skip => "false",
+        LogChoice::Storage(name) => name,
     }
+}
+
+/// The choice of a stop that comes after another one counts if that one made none and the log is still there.
+fn chosen_late(row: &Deployment, logs: Option<&LogChoice>) -> Option<Deployment> {
+    let is_open = row.state.log_choice.is_none() && !matches!(row.state.phase, Phase::Failed(_));
+    let choice = logs.filter(|_| is_open)?;
+    let mut next = row.clone();
+    next.generation += 1;
+    next.state.log_choice = Some(choice.clone());
+    Some(next)
 }
 
 pub(crate) fn not_found(id: DeploymentId) -> Error {

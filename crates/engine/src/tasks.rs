@@ -10,6 +10,7 @@
 //! | webhooks | when due | the outbox is sent |
 //! | sample | every 10 s, per host | what its workloads use is read once for all of them |
 //! | metrics | every second | the minutes that are over are stored; what is old is thinned |
+//! | uploads | when due | spooled logs are sent to their storages |
 //! | gc | every 30 s | ended rows, ports after quarantine, old keys, unused revisions, logs beyond their bound are deleted |
 //!
 //! Each ends when the engine is told to stop; a panic in one is logged and the task begins again.
@@ -63,8 +64,14 @@ pub(crate) async fn start(engine: &Engine) {
             forever(engine, "sample", move || crate::metrics::sample(inner.clone(), runtime.clone()));
         }
     }
-    let tasks = [Task::Timers, Task::Turns, Task::Webhooks, Task::Metrics, Task::Gc];
-    for (name, task) in ["timers", "turns", "webhooks", "metrics", "gc"].into_iter().zip(tasks) {
+    for (name, task) in [
+        ("timers", Task::Timers),
+        ("turns", Task::Turns),
+        ("webhooks", Task::Webhooks),
+        ("uploads", Task::Uploads),
+        ("metrics", Task::Metrics),
+        ("gc", Task::Gc),
+    ] {
         let inner = engine.clone();
         forever(engine, name, move || task.run(inner.clone()));
     }
@@ -94,6 +101,7 @@ enum Task {
     Timers,
     Turns,
     Webhooks,
+    Uploads,
     Metrics,
     Gc,
 }
@@ -104,6 +112,7 @@ impl Task {
             Self::Timers => timers(engine).await,
             Self::Turns => crate::turns::run(engine).await,
             Self::Webhooks => crate::webhooks::run(engine).await,
+            Self::Uploads => crate::log_upload::run(engine).await,
             Self::Metrics => crate::metrics::keep(engine).await,
             Self::Gc => every(engine.inner.options.gc_every, || gc(&engine)).await,
         }
@@ -208,6 +217,7 @@ async fn gc(engine: &Engine) {
     tx.free_expired_ports(now);
     tx.purge_requests(now);
     tx.purge_deliveries(ago(inner.options.delivery_retention));
+    tx.purge_uploads();
     tx.purge_revisions();
     match inner.store.commit(tx).await {
         Ok(()) => inner.fleet.expire_ports(now),
@@ -216,6 +226,9 @@ async fn gc(engine: &Engine) {
     let purged = purge_ended(engine, ago(inner.options.terminated_retention)).await;
     if let Err(error) = purged.and(engine.trim_kept_logs().await) {
         tracing::warn!(error = %error, "what was kept of ended deployments could not be deleted");
+    }
+    if let Err(error) = engine.give_up_stale_uploads().await {
+        tracing::warn!(error = %error, "uploads of lost control planes could not be given up");
     }
     inner.rows.trim_revisions();
 }

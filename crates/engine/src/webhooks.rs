@@ -8,11 +8,7 @@
 //! Each request is signed by the Standard Webhooks scheme (standardwebhooks.com): `webhook-id`, `webhook-timestamp`,
 //! `webhook-signature: v1,` + base64(HMAC-SHA256(secret, id "." timestamp "." body)).
 
-pub mod guard;
-
 use std::collections::{HashMap, HashSet};
-use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -29,8 +25,10 @@ use tokio::sync::Notify;
 use url::Url;
 
 use crate::engine::Options;
+use crate::outbound::{self, Outbound};
 use crate::{Engine, Error};
-use guard::{Guard, GuardedResolver};
+
+pub use crate::outbound::Network;
 
 /// Purpose under which webhook addresses are sealed.
 pub(crate) const SEAL_PURPOSE: &str = "webhook";
@@ -59,15 +57,6 @@ const BATCH: u32 = 1024;
 const SILENCES_MAX: u32 = 5;
 /// How long another control plane leaves a delivery alone that this one is sending.
 const LEASE: Duration = Duration::from_secs(30);
-
-/// A network in CIDR form.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    /// Its address.
-    pub address: IpAddr,
-    /// Bits of the prefix.
-    pub prefix: u8,
-}
 
 /// A delivery that was given up.
 #[derive(Clone, Debug)]
@@ -104,8 +93,7 @@ struct Traffic {
 
 /// Sends webhooks.
 pub(crate) struct Sender {
-    client: reqwest::Client,
-    guard: Guard,
+    outbound: Outbound,
     key: Vec<u8>,
     traffic: Mutex<Traffic>,
     /// Rung when a delivery was written or has ended.
@@ -126,27 +114,14 @@ enum Outcome {
 }
 
 impl Sender {
-    #[expect(clippy::disallowed_methods, reason = "this is the guarded client")]
     pub(crate) fn new(options: &Options) -> Result<Self, String> {
-        // Whoever is first wins; a second installation is refused and that is fine.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let guard = Guard::new(&options.webhook_networks);
-        let client = reqwest::Client::builder()
-            .dns_resolver(Arc::new(GuardedResolver(guard.clone())))
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .timeout(TIMEOUT)
-            .connect_timeout(TIMEOUT)
-            .pool_max_idle_per_host(4)
-            .user_agent(concat!("Spawnpoint/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|e| format!("the HTTP client for webhooks cannot be made: {e}"))?;
+        let outbound = Outbound::new(&options.webhook_networks, TIMEOUT)?;
         let secret = options.webhook_secret.reveal();
         let encoded = secret.strip_prefix("whsec_").unwrap_or(secret);
         let key = BASE64_STANDARD
             .decode(encoded)
             .map_err(|_| "the webhook secret must be whsec_ and base64".to_owned())?;
-        Ok(Self { client, guard, key, traffic: Mutex::default(), bell: Notify::new() })
+        Ok(Self { outbound, key, traffic: Mutex::default(), bell: Notify::new() })
     }
 
     /// Checks an address as far as it can be known before it is called.
@@ -155,7 +130,7 @@ impl Sender {
             return Err(format!("must have at most {} characters", limits::URL_CHARS_MAX));
         }
         let url = Url::parse(text).map_err(|e| format!("must be a URL ({e})"))?;
-        self.guard.check_url(&url)
+        self.outbound.check_url(&url)
     }
 
     async fn send(&self, delivery: &Delivery, url: &str, now: Timestamp) -> Outcome {
@@ -164,7 +139,8 @@ impl Sender {
         }
         let timestamp = now.micros() / 1_000_000;
         let request = self
-            .client
+            .outbound
+            .client()
             .post(url)
             .header("content-type", "application/json")
             .header("webhook-id", &delivery.id)
@@ -173,7 +149,7 @@ impl Sender {
             .body(delivery.body.clone());
         let answer = match request.send().await {
             Ok(answer) => answer,
-            Err(error) => return Outcome::Silent(describe(&error)),
+            Err(error) => return Outcome::Silent(outbound::describe(&error)),
         };
         let status = answer.status();
         if status.is_success() {
@@ -202,23 +178,6 @@ pub fn sign(key: &[u8], id: &str, timestamp: i64, body: &str) -> String {
         signature = mac.finalize().into_bytes().to_vec();
     }
     format!("v1,{}", BASE64_STANDARD.encode(signature))
-}
-
-/// What went wrong, without the URL, which may hold secrets.
-fn describe(error: &reqwest::Error) -> String {
-    let what = if error.is_timeout() {
-        "no answer within 10 seconds"
-    } else if error.is_connect() {
-        "no connection"
-    } else {
-        "the exchange broke off"
-    };
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    let detail: String = cause.to_string().chars().filter(|c| !c.is_control()).take(200).collect();
-    if error.is_timeout() { what.to_owned() } else { format!("{what}: {detail}") }
 }
 
 /// The receiver of a URL: what is counted together.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use spawnpoint_driver::{Credentials, DriverError, PortPublish, Running, WorkloadSpec};
+use futures_util::StreamExt;
+use spawnpoint_driver::{Credentials, DriverError, LogFrom, PortPublish, Running, WorkloadSpec};
 use spawnpoint_model::deployment::{Failure, FailureKind, Phase};
 use spawnpoint_model::lifecycle::{Observation, Retry};
 use spawnpoint_model::port::PortBinding;
@@ -17,6 +18,8 @@ use crate::{Engine, Error, environment};
 pub(crate) const REGISTRY_PURPOSE: &str = "registry";
 /// Pause before a start is tried again that has failed for the moment.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// The log of a container that is about to go must be read in this time: the stop waits for it.
+const SPOOL_PATIENCE: Duration = Duration::from_secs(10);
 /// Progress of a pull is logged this often.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
@@ -68,11 +71,15 @@ impl Engine {
             Err(Error::Unavailable(_)) => return Observation::Nothing,
             Err(error) => return fail(FailureKind::StartFailed, error.to_string(), Retry::Never),
         };
-        let spec = match self.workload_spec(&view, &runtime) {
+        let mut spec = match self.workload_spec(&view, &runtime) {
             Ok(spec) => spec,
             Err(detail) => return fail(FailureKind::StartFailed, detail, Retry::Never),
         };
-        let result = self.ensure(row, &runtime, &view.version, &spec).await;
+        let result = if row.spec.pull_profiles.is_empty() {
+            self.ensure(row, &runtime, &view.version, &spec).await
+        } else {
+            self.ensure_with_files(row, &runtime, &view.version, &mut spec).await
+        };
         match result {
             Ok(()) => {
                 self.inner.fleet.add_image(runtime.id(), &spec.image);
@@ -103,6 +110,20 @@ impl Engine {
             }
             other => other,
         }
+    }
+
+    /// `ensure`, of a workload that is given files. They are held in memory, so they come last and few have them at once.
+    async fn ensure_with_files(
+        &self,
+        row: &Deployment,
+        runtime: &HostRuntime,
+        version: &VersionSpec,
+        spec: &mut WorkloadSpec,
+    ) -> Result<(), DriverError> {
+        self.pull(row, runtime, version, version.image.is_moving()).await?;
+        let Ok(_place) = self.inner.with_files.acquire().await else { return Err(DriverError::Timeout) };
+        spec.files = self.pulled_files(row).await.map_err(DriverError::StartFailed)?;
+        runtime.driver().ensure(spec).await
     }
 
     async fn pull(
@@ -155,6 +176,7 @@ impl Engine {
             resources: row.spec.resources,
             pids_max: runtime.setup.pids_max,
             security: runtime.setup.security,
+            files: Vec::new(),
         })
     }
 
@@ -206,7 +228,9 @@ impl Engine {
         let Some(runtime) = row.state.host.as_ref().and_then(|host| self.inner.fleet.find(host)) else {
             return Observation::Unreachable;
         };
-        let captured = Box::pin(self.capture(row, runtime)).await;
+        // Two readings: neither waits for the other, and what one cannot have, the other may.
+        let captured = Box::pin(self.capture(row, runtime));
+        let (captured, ()) = tokio::join!(captured, Box::pin(self.spool_log(row, runtime)));
         match runtime.driver().remove(row.workload()).await {
             Ok(()) => {
                 if let Err(lost) = captured {
@@ -218,6 +242,29 @@ impl Engine {
             Err(error) => {
                 tracing::warn!(deployment.id = %row.id, host.id = %runtime.id(), error = %error, "a removal did not succeed; trying again");
                 Observation::Unreachable
+            }
+        }
+    }
+}
+
+impl Engine {
+    /// Writes the log of a container that is about to go to where it will be uploaded from, if that is wanted.
+    async fn spool_log(&self, row: &Deployment, runtime: &HostRuntime) {
+        let Some(mut spool) = self.spool_for(row).await else { return };
+        let copied = tokio::time::timeout(SPOOL_PATIENCE, async {
+            // All of it, each piece with its time.
+            let mut log = runtime.driver().logs(row.workload(), LogFrom::Start, false).await?;
+            while let Some(chunk) = log.next().await.filter(|_| spool.is_open()) {
+                spool.write(&chunk?).await;
+            }
+            Ok::<_, DriverError>(())
+        });
+        match copied.await {
+            Ok(Ok(())) => spool.finish().await,
+            Ok(Err(error)) => spool.abandon(&error.to_string()).await,
+            Err(_) => {
+                spool.cut_short("the host took too long to give it");
+                spool.finish().await;
             }
         }
     }

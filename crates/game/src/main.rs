@@ -20,6 +20,7 @@
 //! | `burn <ms>` | milliseconds of CPU that two busy threads got in that time |
 //! | `fork` | how many threads could be started before the limit |
 //! | `write <path>` | `written`, or why not |
+//! | `read <path>` | what is in a file, or why it cannot be read |
 //! | `log <n>`, `log-error <text>`, `log-bytes` | `logged`; writes lines, a line on standard error, all 256 bytes |
 //! | `http-delete`, `http-context` | the status line and body of the self-stop or context call |
 //! | `oom`, `exit <code>` | none: eats memory until it is ended; ends |
@@ -27,7 +28,7 @@
 //! Modes (`GAME_MODE` or arguments, several separated by commas): `exit:<code>`, `exit-after:<ms>:<code>`, `abort`, `oom`,
 //! `never-listen`, `slow:<ms>` (listens late), `ignore-term`, `term-exit:<code>`, `log:<n>`, `load:<percent>:<MiB>:<KiB>`
 //! (uses so much of one CPU, holds so much memory, writes so much to disk every second; what it moves over the network is
-//! up to whoever sends it something to echo), `oom-after:<ms>`.
+//! up to whoever sends it something to echo), `oom-after:<ms>`, `show:<path>` (logs what is in a file, before all else).
 //!
 //! Modes that write log, beside everything else: `flood:<MB/s>` (lines), `binary:<MB/s>`, `escapes:<MB/s>` (of a terminal), and
 //! `oneline:<MB>` (one line, 50 MB/s). `escapes` without a number writes a few.
@@ -50,6 +51,9 @@ fn main() {
     signals::block();
     let modes = modes();
     say(&format!("game: started as pid {}, modes {modes:?}", process::id()));
+    if let Some(path) = argument(&modes, "show") {
+        say(&format!("game: {path} holds {}", read(path)));
+    }
     if let Some(lines) = number(&modes, "log") {
         log_lines(lines);
     }
@@ -241,7 +245,7 @@ fn serve_lines(reader: BufReader<TcpStream>, mut stream: TcpStream) {
     }
 }
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 17] = [
     "ping",
     "env",
     "status",
@@ -252,6 +256,7 @@ const COMMANDS: [&str; 16] = [
     "fork",
     "write",
     "log",
+    "read",
     "log-error",
     "log-bytes",
     "http-delete",
@@ -278,6 +283,7 @@ fn answer(text: &str) -> String {
         "burn" => burn(Duration::from_millis(rest.parse().unwrap_or(100))).to_string(),
         "fork" => fork().to_string(),
         "write" => outcome(fs::write(rest, "written by the game"), "written"),
+        "read" => read(rest),
         "log" => {
             log_lines(rest.parse().unwrap_or(1));
             "logged".to_owned()
@@ -302,6 +308,10 @@ fn answer(text: &str) -> String {
         _ => "unknown command".to_owned(),
     };
     reply.replace(['\r', '\n'], " ")
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| error.to_string())
 }
 
 fn outcome(result: std::io::Result<()>, good: &str) -> String {

@@ -12,6 +12,7 @@ use crate::geo::GeoPoint;
 use crate::ids::{DeploymentId, HostId, RevisionId, WorkloadId};
 use crate::names::{AppName, TagName, VersionName};
 use crate::port::PortBinding;
+use crate::storage::PullProfile;
 use crate::time::Timestamp;
 use crate::units::Resources;
 use crate::webhook::Webhooks;
@@ -220,6 +221,18 @@ pub struct LogStorage {
     pub endpoint_storage: Option<String>,
 }
 
+/// What a stop says of the logs.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogChoice {
+    /// As configured.
+    Configured,
+    /// Skip them this once.
+    Skip,
+    /// Into this storage.
+    Storage(String),
+}
+
 /// What was asked for. Never changes.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct DeploymentSpec {
@@ -263,6 +276,9 @@ pub struct DeploymentSpec {
     /// What becomes of its logs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_storage: Option<LogStorage>,
+    /// What is copied into its containers before they start.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pull_profiles: Vec<PullProfile>,
     /// What it may use.
     pub resources: Resources,
     /// What happens when the process ends.
@@ -358,6 +374,9 @@ pub struct State {
     /// Sessions may join.
     #[serde(default)]
     pub joinable: bool,
+    /// What the stop said of the logs, if it said anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_choice: Option<LogChoice>,
 }
 
 impl Deployment {
@@ -385,6 +404,7 @@ impl Deployment {
             avoid_hosts: Vec::new(),
             tags,
             joinable: false,
+            log_choice: None,
         };
         Self { id, generation: 0, spec: Arc::new(spec), state }
     }

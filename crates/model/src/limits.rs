@@ -72,3 +72,23 @@ pub const REPORTS_MAX: u64 = 64;
 pub const REPORT_REASON_CHARS_MAX: usize = 255;
 /// Bytes of the metadata of a report, as JSON text.
 pub const REPORT_METADATA_BYTES_MAX: usize = 8 * 1024;
+/// Characters of an S3 access key id.
+pub const ACCESS_KEY_CHARS_MAX: usize = 128;
+/// Characters of an S3 secret.
+pub const SECRET_KEY_CHARS_MAX: usize = 256;
+/// Characters of an object's key. S3: 1024 bytes.
+pub const OBJECT_KEY_CHARS_MAX: usize = 1024;
+/// Characters of a path in a container.
+pub const DESTINATION_CHARS_MAX: usize = 1024;
+/// Endpoint storages of an installation.
+pub const STORAGES_MAX: u64 = 1000;
+/// Pull profiles of one storage.
+pub const PULL_PROFILES_MAX: u64 = 1000;
+/// Pull profiles that one version may be linked to.
+pub const PULL_LINKS_MAX: usize = 16;
+/// Bytes that the pull profiles of a deployment may bring in all: they are held in memory while a container is made.
+pub const PULL_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Files that they may bring.
+pub const PULL_FILES_MAX: usize = 1000;
+/// Bytes of a log that is kept for upload; what comes after them is left out, and the log says so.
+pub const UPLOADED_LOG_BYTES_MAX: u64 = 256 * 1024 * 1024;

@@ -102,6 +102,18 @@ name!(
     path_safe
 );
 name!(
+    /// The name of an endpoint storage, 1 to 64 characters.
+    StorageName,
+    limits::NAME_CHARS_MAX,
+    path_safe
+);
+name!(
+    /// The name of a pull profile of an endpoint storage, 1 to 64 characters.
+    ProfileName,
+    limits::NAME_CHARS_MAX,
+    path_safe
+);
+name!(
     /// A tag, 1 to 40 characters. A comma is allowed, though the injected list is joined by commas.
     TagName,
     limits::TAG_CHARS_MAX,

@@ -53,6 +53,8 @@ pub struct Config {
     pub limits: Limits,
     /// Calls to users' addresses.
     pub webhooks: Webhooks,
+    /// Users' S3 buckets.
+    pub storage: Storage,
     /// Positions of addresses.
     pub geo: Geo,
     /// The listener for game servers.
@@ -172,6 +174,22 @@ impl Default for Limits {
 pub struct Webhooks {
     /// Networks that may be called besides public ones.
     pub allow_networks: Vec<NetworkText>,
+}
+
+/// Users' S3 buckets.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Storage {
+    /// Networks that endpoint storages may lie in besides public ones.
+    pub allow_networks: Vec<NetworkText>,
+    /// MiB of logs that may wait for their upload.
+    pub spool_mib: u32,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self { allow_networks: Vec::new(), spool_mib: 2048 }
+    }
 }
 
 /// Positions of addresses.

@@ -26,7 +26,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Config, Plan, Variables};
+use crate::config::{Config, NetworkText, Plan, Variables};
 use crate::failure::Failure;
 use crate::geoip::GeoDatabase;
 use crate::hosts::{self, Hosts};
@@ -44,7 +44,7 @@ const TIDYING: Duration = Duration::from_secs(2);
 const BIND_AGAIN: Duration = Duration::from_secs(2);
 /// Characters of a token that is given by the environment, at least: it must not be guessable.
 const TOKEN_CHARS_MIN: usize = 16;
-/// Networks that webhooks may reach while nobody but this machine reaches the API.
+/// Networks that webhooks and storages may reach while nobody but this machine reaches the API.
 const INTERNAL_NETWORKS: [&str; 7] =
     ["127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "::1", "fc00::/7"];
 
@@ -162,7 +162,10 @@ pub fn parts(
     options.rules.error_retention = hours(config.retention.error_hours);
     options.terminated_retention = hours(config.retention.terminated_hours);
     options.log_keep_bytes = u64::from(config.logs.keep_mib) * 1024 * 1024;
-    options.webhook_networks = webhook_networks(config);
+    options.webhook_networks = networks(config, &config.webhooks.allow_networks);
+    options.storage_networks = networks(config, &config.storage.allow_networks);
+    options.spool_dir = Some(config.data.dir.join("spool"));
+    options.spool_bytes_max = u64::from(config.storage.spool_mib) << 20;
     options.metrics = metrics(config);
     Parts {
         options,
@@ -188,10 +191,10 @@ fn metrics(config: &Config) -> Settings {
     }
 }
 
-/// Where private webhooks may lead: what the configuration lists, and everything internal while only this machine reaches
-/// the API (whoever can ask is here already).
-fn webhook_networks(config: &Config) -> Vec<Network> {
-    let listed = config.webhooks.allow_networks.iter().map(|network| network.0);
+/// Where private addresses of users may lead: what the configuration lists, and everything internal while only this machine
+/// reaches the API (whoever can ask is here already).
+fn networks(config: &Config, listed: &[NetworkText]) -> Vec<Network> {
+    let listed = listed.iter().map(|network| network.0);
     if !config.api.listen.ip().is_loopback() {
         return listed.collect();
     }

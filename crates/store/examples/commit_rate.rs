@@ -111,6 +111,7 @@ async fn seed(store: &Store) -> Result<DeploymentSpec, Failure> {
         arguments: None,
         webhooks: spawnpoint_model::webhook::Webhooks::default(),
         log_storage: None,
+        pull_profiles: Vec::new(),
         resources: spec.resources,
         restart_policy: spec.restart_policy,
         grace_seconds: 5,

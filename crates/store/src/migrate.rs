@@ -51,6 +51,7 @@ pub const MIGRATIONS: &[Migration] = &[
     migration!(1, "init", "0001_init.sql"),
     migration!(2, "metrics", "0002_metrics.sql"),
     migration!(3, "logs", "0003_logs.sql"),
+    migration!(4, "storages", "0004_storages.sql"),
 ];
 
 /// The schema version this binary works with.

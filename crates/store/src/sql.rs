@@ -6,7 +6,10 @@
 use std::borrow::Cow;
 
 use serde::de::DeserializeOwned;
-use spawnpoint_model::{AppName, DeploymentId, HostId, RevisionId, Sealed, Timestamp, TokenId, VersionName};
+use spawnpoint_model::{
+    AppName, DeploymentId, HostId, ProfileName, RevisionId, Sealed, StorageName, Timestamp, TokenId,
+    VersionName,
+};
 
 use crate::error::{Conflict, StoreError};
 
@@ -224,7 +227,7 @@ macro_rules! text_value {
         }
     )* };
 }
-text_value!(AppName, VersionName, HostId, RevisionId, TokenId);
+text_value!(AppName, VersionName, StorageName, ProfileName, HostId, RevisionId, TokenId);
 
 impl From<&Sealed> for Value {
     fn from(value: &Sealed) -> Self {

@@ -48,8 +48,18 @@ pub fn describe(format: &str) -> Option<(String, &'static str)> {
         "no-nul" => (r"^[^\u0000]*$".to_owned(), "value"),
         "web-address" => (format!("^{}", web_address()), WEB_ADDRESS_EXAMPLE),
         "web-address-or-empty" => (format!(r"^\s*$|^{}", web_address()), WEB_ADDRESS_EXAMPLE),
+        // Steps with names, slashes at the ends.
+        "object-key" => (format!("^/*{}/*$", steps()), "/my-bucket/config.cfg"),
+        // The same, absolute.
+        "container-path" => (format!("^/({}/*)?$", steps()), "/usr/share/configs"),
         _ => return None,
     })
+}
+
+/// Steps of a path: not empty, not `.` or `..`.
+fn steps() -> String {
+    let step = format!(r"(?!\.{{1,2}}(/|$))[^/{INVISIBLE}]+");
+    format!("{step}(/{step})*")
 }
 
 /// Writes out every format of ours below `value`.

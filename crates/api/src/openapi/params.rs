@@ -56,6 +56,33 @@ pub struct NumberPath {
     pub security_number: String,
 }
 
+/// `{endpoint_name}`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub struct StoragePath {
+    /// The endpoint storage's name.
+    #[param(example = "my-storage")]
+    pub endpoint_name: String,
+}
+
+/// `{pull_profile_name}`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub struct ProfilePath {
+    /// The pull profile's name.
+    #[param(example = "configs")]
+    pub pull_profile_name: String,
+}
+
+/// `X-Fields`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+pub struct FieldsHeader {
+    /// Taken and without effect: the whole body is answered.
+    #[param(rename = "X-Fields", example = "endpoints{name}")]
+    pub x_fields: Option<String>,
+}
+
 /// `query` of the list of deployments.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]

@@ -7,12 +7,14 @@ use serde_json::{Map, Value, json};
 
 use super::{documents, shared};
 use crate::v1::update_deployment;
-use crate::wire::{app, available, bulk_stop, deploy_v1, deploy_v2, report, tags, version_body};
+use crate::wire::{
+    app, available, bulk_stop, deploy_v1, deploy_v2, pull_profile, report, storage, tags, version_body,
+};
 
 type Reader = fn(&Map<String, Value>) -> bool;
 
 /// Every operation with a body, and what reads it.
-const READERS: [(&str, Reader); 14] = [
+const READERS: [(&str, Reader); 18] = [
     ("POST /v1/app", |body| app::read_new(body).is_ok()),
     ("PATCH /v1/app/{app_name}", |body| app::read_patch(body).is_ok()),
     ("POST /v1/app/{app_name}/version", |body| version_body::read_new(body).is_ok()),
@@ -26,11 +28,17 @@ const READERS: [(&str, Reader); 14] = [
     ("POST /v1/deployments:available", |body| available::read(body).is_ok()),
     ("POST /v1/deployments/{request_id}:report", |body| report::read(body).is_ok()),
     ("PATCH /v1/deployments/{request_id}", |body| update_deployment::read(body).is_ok()),
+    ("POST /v1/storage/endpoint", |body| storage::read_new(body).is_ok()),
+    ("PATCH /v1/storage/endpoint/{endpoint_name}", |body| storage::read_patch(body).is_ok()),
+    ("POST /v1/storage/endpoint/{endpoint_name}/pull-profile", |body| pull_profile::read_new(body).is_ok()),
+    ("PATCH /v1/storage/endpoint/{endpoint_name}/pull-profile/{pull_profile_name}", |body| {
+        pull_profile::read_patch(body).is_ok()
+    }),
     ("POST /spawnpoint/v1/tokens", |body| crate::admin::tokens::read(body).is_ok()),
 ];
 
 /// Field (its last name), the value tried, whether the reader takes it, and why it may differ from the schema.
-const DIFFERENCES: [(&str, &str, bool, &str); 15] = [
+const DIFFERENCES: [(&str, &str, bool, &str); 17] = [
     ("docker_repository", "\" text \"", true, "blanks around are taken off"),
     ("docker_image", "\" text \"", true, "blanks around are taken off"),
     ("docker_image", "\"a/\"", true, "slashes around are taken off"),
@@ -46,6 +54,8 @@ const DIFFERENCES: [(&str, &str, bool, &str); 15] = [
     ("latitude", "null", false, "latitude and longitude come together"),
     ("longitude", "nothing", false, "latitude and longitude come together"),
     ("longitude", "null", false, "latitude and longitude come together"),
+    ("source", "\"a/\"", false, "of a folder alone"),
+    ("source", "\"http://\"", false, "an empty step"),
 ];
 
 /// What a body is for.

@@ -44,6 +44,8 @@ struct Row {
 const HARMLESS: &[u16] = &[200, 201, 204];
 /// Hidden or forbidden.
 const KEPT_OUT: &[u16] = &[403, 404];
+/// Of no application: only tokens that are bound to none have a part in it.
+const UNBOUND_ALONE: &[u16] = &[403];
 
 fn row(
     name: &'static str,
@@ -85,6 +87,7 @@ fn matrix() -> Vec<Row> {
         row("PATCH /v1/app/{app_name}", "/v1/app/arena", change(), ADMINISTER, KEPT_OUT),
     ];
     rows.extend(running());
+    rows.extend(storages());
     let version_path = "/v1/app/arena/version/v1";
     let new_version = Some(version("v2", "a/b", "1"));
     rows.extend([
@@ -124,6 +127,80 @@ fn matrix() -> Vec<Row> {
     ]);
     rows.extend(extensions());
     rows
+}
+
+/// Endpoint storages and pull profiles, which belong to no application.
+fn storages() -> Vec<Row> {
+    const ONE: &str = "/v1/storage/endpoint/s3";
+    const PROFILE: &str = "/v1/storage/endpoint/s3/pull-profile/p";
+    const LINK: &str = "/v1/storage/endpoint/s3/pull-profile/p/app/arena/version/v1";
+    let storage = json!({
+        "name": "s3", "access_key_id": "A", "secret_access_key": "B", "bucket": "bucket",
+        "endpoint": "https://s3.example.com", "region": "eu",
+    });
+    let profile = json!({"name": "p", "source": "a", "source_type": "File", "destination": "/d"});
+    vec![
+        row("POST /v1/storage/endpoint", "/v1/storage/endpoint", Some(storage), ADMINISTER, UNBOUND_ALONE),
+        row("GET /v1/storage/endpoints", "/v1/storage/endpoints", None, READ, UNBOUND_ALONE),
+        row("GET /v1/storage/endpoint/{endpoint_name}", ONE, None, READ, UNBOUND_ALONE),
+        row(
+            "PATCH /v1/storage/endpoint/{endpoint_name}",
+            ONE,
+            Some(json!({"bucket": "other"})),
+            ADMINISTER,
+            UNBOUND_ALONE,
+        ),
+        row(
+            "POST /v1/storage/endpoint/{endpoint_name}/pull-profile",
+            "/v1/storage/endpoint/s3/pull-profile",
+            Some(profile),
+            ADMINISTER,
+            UNBOUND_ALONE,
+        ),
+        row(
+            "GET /v1/storage/endpoint/{endpoint_name}/pull-profiles",
+            "/v1/storage/endpoint/s3/pull-profiles",
+            None,
+            READ,
+            UNBOUND_ALONE,
+        ),
+        row(
+            "GET /v1/storage/endpoint/{endpoint_name}/pull-profile/{pull_profile_name}",
+            PROFILE,
+            None,
+            READ,
+            UNBOUND_ALONE,
+        ),
+        row(
+            "PATCH /v1/storage/endpoint/{endpoint_name}/pull-profile/{pull_profile_name}",
+            PROFILE,
+            Some(json!({"name": "p"})),
+            ADMINISTER,
+            UNBOUND_ALONE,
+        ),
+        row(
+            "PUT /v1/storage/endpoint/{endpoint_name}/pull-profile/{pull_profile_name}/app/{app_name}/version/{version_name}",
+            LINK,
+            None,
+            ADMINISTER,
+            UNBOUND_ALONE,
+        ),
+        row(
+            "DELETE /v1/storage/endpoint/{endpoint_name}/pull-profile/{pull_profile_name}/app/{app_name}/version/{version_name}",
+            LINK,
+            None,
+            ADMINISTER,
+            UNBOUND_ALONE,
+        ),
+        row(
+            "DELETE /v1/storage/endpoint/{endpoint_name}/pull-profile/{pull_profile_name}",
+            PROFILE,
+            None,
+            ADMINISTER,
+            UNBOUND_ALONE,
+        ),
+        row("DELETE /v1/storage/endpoint/{endpoint_name}", ONE, None, ADMINISTER, UNBOUND_ALONE),
+    ]
 }
 
 /// Tags, and the calls on running deployments.
@@ -323,10 +400,12 @@ async fn no_token_does_more_than_it_may() {
 async fn what_a_token_may_do_works() {
     let world = World::with_arena().await;
     let (reader, deployer) = (world.token("read", &["arena"]).await, world.token("deploy", &["arena"]).await);
+    let unbound = world.token("read", &[]).await;
     let mut id = world.deploy_ready("v1").await;
     for row in matrix() {
         let secret = match row.needs {
             Needs::Nothing => None,
+            Needs::Scope(Scope::Read) if row.bound_elsewhere == UNBOUND_ALONE => Some(unbound.clone()),
             Needs::Scope(Scope::Read) => Some(reader.clone()),
             Needs::Scope(Scope::Deploy) => Some(deployer.clone()),
             Needs::Scope(Scope::Admin) => Some(ADMIN.to_owned()),

@@ -22,5 +22,6 @@ mod routing;
 mod schemas;
 mod serving;
 mod shape;
+mod storage;
 mod tags;
 mod world;

@@ -97,6 +97,7 @@ impl World {
             resources: Resources { cpu: CpuUnits(512), memory: MemoryMib(64) },
             pids_max: 64,
             security: Security::Baseline,
+            files: Vec::new(),
         }
     }
 

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::behaviour::{Behaviour, Start};
 use super::{Fault, MEMORY_BYTES, Op, SIGKILLED};
-use crate::{DriverError, Hint, Observed, PortPublish, Running, SpecHash, Stats, WorkloadSpec};
+use crate::{DriverError, Hint, Observed, PortPublish, Running, SpecHash, Stats, WorkloadFile, WorkloadSpec};
 
 /// Hints that a slow watcher may fall behind before it is told to look at everything.
 const HINTS: usize = 1024;
@@ -129,6 +129,8 @@ pub(super) struct World {
     cached: HashSet<Box<str>>,
     workloads: HashMap<WorkloadId, Workload>,
     busy_ports: HashSet<(u16, Transport)>,
+    /// Apart from the workloads, which are many and mostly have none.
+    files: HashMap<WorkloadId, Vec<WorkloadFile>>,
     used: (u64, u64),
     stats: HashMap<WorkloadId, Stats>,
     faults: HashMap<Op, VecDeque<Fault>>,
@@ -252,6 +254,12 @@ impl FakeEngine {
         self.world.lock().workloads.keys().copied().collect()
     }
 
+    /// The files that were put into a workload.
+    #[must_use]
+    pub fn files_of(&self, id: WorkloadId) -> Vec<WorkloadFile> {
+        self.world.lock().files.get(&id).cloned().unwrap_or_default()
+    }
+
     pub(super) fn count(&self, op: Op) -> Result<Option<Fault>, DriverError> {
         self.calls[op as usize].fetch_add(1, Ordering::Relaxed);
         if self.unreachable.load(Ordering::SeqCst) {
@@ -283,6 +291,9 @@ impl FakeEngine {
     }
 
     fn ensure_at(&self, spec: &WorkloadSpec, now: Instant) -> Started {
+        if let Err(refused) = spec.check_files() {
+            return Started::Now(Err(DriverError::Invalid(refused)));
+        }
         let mut world = self.world.lock();
         let hash = spec.hash();
         let image = world.image(&spec.image);
@@ -312,6 +323,9 @@ impl FakeEngine {
             }
             Start::Hangs => return Started::Never,
             Start::Works | Start::LostReply | Start::NoCapacity => {}
+        }
+        if !spec.files.is_empty() {
+            world.files.insert(spec.id, spec.files.clone());
         }
         let starts = now + behaviour.start_delay;
         if let Some(workload) = world.workloads.get_mut(&spec.id) {
@@ -419,6 +433,7 @@ impl FakeEngine {
             let mut world = self.world.lock();
             let Some(workload) = world.workloads.remove(&id) else { return };
             world.stats.remove(&id);
+            world.files.remove(&id);
             for port in &workload.ports {
                 world.busy_ports.remove(&(port.external, port.transport));
             }

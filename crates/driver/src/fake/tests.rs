@@ -76,6 +76,7 @@ fn spec(number: u64, image: &str, driver: &FakeDriver) -> WorkloadSpec {
         resources: Resources { cpu: CpuUnits(128), memory: MemoryMib(128) },
         pids_max: 64,
         security: Security::Baseline,
+        files: Vec::new(),
     }
 }
 

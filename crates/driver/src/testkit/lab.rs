@@ -89,6 +89,7 @@ impl Lab {
             resources: Resources { cpu: CpuUnits(512), memory: MemoryMib(64) },
             pids_max: 64,
             security: Security::Baseline,
+            files: Vec::new(),
         };
         self.subject.arrange(program, &mut spec).await?;
         self.note(id);

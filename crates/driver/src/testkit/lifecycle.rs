@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 
 use super::lab::{Lab, error_of, new_id};
 use super::{Failed, Outcome, Program, cases, check};
-use crate::{DriverError, Hint, HintStream, LogFrom, Running, Security, Stats};
+use crate::{DriverError, Hint, HintStream, LogFrom, Running, Security, Stats, WorkloadFile};
 
 cases!(
     false,
@@ -38,6 +39,7 @@ cases!(
         logs_come_from_the_start_and_end_with_the_workload,
         stats_are_plausible,
         figures_of_all_that_runs_come_at_once,
+        files_in_protected_places_are_refused_and_other_files_are_another_spec,
     ]
 );
 
@@ -365,4 +367,29 @@ async fn figures_of_all_that_runs_come_at_once(lab: &Lab) -> Outcome {
     check!(figures_of(first.id).await?.is_none(), "figures of what was removed");
     check!(figures_of(second.id).await?.is_some(), "its neighbour has no figures any more");
     Ok(())
+}
+
+async fn files_in_protected_places_are_refused_and_other_files_are_another_spec(lab: &Lab) -> Outcome {
+    let file = |path: &str, text: &'static str| WorkloadFile {
+        path: path.to_owned(),
+        mode: 0o644,
+        content: Bytes::from_static(text.as_bytes()),
+    };
+    let plain = lab.spec(Program::Serve).await?;
+    for path in ["/etc/passwd", "/proc/1/comm", "/sys/x", "/dev/null", "data/x", "/data/../etc/x"] {
+        let mut spec = plain.clone();
+        spec.files = vec![file("/data/good", "good"), file(path, "bad")];
+        let error = error_of(lab.driver.ensure(&spec).await)?;
+        check!(matches!(&error, DriverError::Invalid(text) if text.contains(path)), "{path}: {error:?}");
+        check!(lab.driver.inspect(spec.id).await?.is_none(), "{path}: something was made");
+    }
+    let mut spec = plain;
+    spec.files = vec![file("/data/good", "good")];
+    lab.driver.ensure(&spec).await?;
+    lab.driver.ensure(&spec).await?;
+    let mut other = spec.clone();
+    other.files = vec![file("/data/good", "other")];
+    let error = error_of(lab.driver.ensure(&other).await)?;
+    check!(error == DriverError::Conflict, "with other files it says {error:?}");
+    lab.until_listening(&spec).await
 }

@@ -8,7 +8,7 @@ use spawnpoint_model::{Plaintext, Timestamp, Transport, WorkloadId};
 
 use super::lab::{Lab, ask_tcp, ask_udp, error_of};
 use super::{Failed, Outcome, Program, cases, check};
-use crate::{DriverError, LogFrom};
+use crate::{DriverError, LogFrom, WorkloadFile};
 
 cases!(
     true,
@@ -23,6 +23,7 @@ cases!(
         the_end_of_a_long_log_is_had_without_the_rest,
         cpu_time_and_traffic_are_counted,
         the_start_is_dated,
+        files_are_there_when_the_process_starts_and_are_its_own_afterwards,
     ]
 );
 
@@ -173,6 +174,31 @@ async fn the_start_is_dated(lab: &Lab) -> Outcome {
     };
     check!(first < second, "the second start is not later than the first");
     check!(second.since(first) < Duration::from_secs(60), "the starts are too far apart");
+    Ok(())
+}
+
+async fn files_are_there_when_the_process_starts_and_are_its_own_afterwards(lab: &Lab) -> Outcome {
+    let mut spec = lab.spec(Program::Serve).await?;
+    let large: String = "0123456789".repeat(50_000);
+    let file = |path: &str, content: &str| WorkloadFile {
+        path: path.to_owned(),
+        mode: 0o644,
+        content: content.to_owned().into(),
+    };
+    spec.files = vec![file("/usr/share/deep/a b.cfg", "speed=1"), file("/large", &large)];
+    spec.arguments = Some(vec!["show:/usr/share/deep/a b.cfg".to_owned()]);
+    lab.driver.ensure(&spec).await?;
+    lab.until_listening(&spec).await?;
+    let log = read_log(lab, spec.id, None).await?;
+    check!(log.contains("a b.cfg holds speed=1"), "it was not there at the start: {log}");
+    let wrote = lab.ask(&spec, "write /usr/share/deep/a b.cfg").await?;
+    check!(wrote == "written", "its own file cannot be written: {wrote}");
+    // A call that is repeated while it runs changes nothing.
+    lab.driver.ensure(&spec).await?;
+    let now = lab.ask(&spec, "read /usr/share/deep/a b.cfg").await?;
+    check!(now == "written by the game", "the file is {now:?}");
+    let first: String = lab.ask(&spec, "read /large").await?.chars().take(20).collect();
+    check!(first == "01234567890123456789", "the large file begins with {first:?}");
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::print_stderr, reason = "a skipped test says why")]
 
 mod available;
+mod bucket;
 mod bulk_stop;
 mod deploy;
 mod hosts;
@@ -10,6 +11,7 @@ mod logs;
 mod metrics;
 mod recovery;
 mod stop;
+mod storage;
 mod tags;
 mod webhooks;
 mod world;

@@ -84,7 +84,7 @@ pub struct World {
     pub admin: Actor,
     database: Database,
     schema: Option<(String, String)>,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 /// Three cities, one host each.
@@ -125,7 +125,7 @@ impl World {
         let hosts = CITIES.map(|_| FakeEngine::new(FakeConfig::default())).to_vec();
         let clock = ManualClock::new(NOW);
         let store = Store::open(&database, NOW).await.unwrap();
-        let engine = start(&store, &clock, &hosts, |_| {}).await;
+        let engine = start(&store, &clock, &hosts, directory.path(), |_| {}).await;
         let admin = Actor { token: TokenId::from("test"), scope: Scope::Admin, apps: Vec::new() };
         let world = Self {
             engine,
@@ -137,7 +137,7 @@ impl World {
             admin,
             database,
             schema,
-            _directory: directory,
+            directory,
         };
         world.create_app("arena").await;
         world.create_version("arena", "v1", "fake/game:ok", |_| {}).await;
@@ -154,12 +154,12 @@ impl World {
         self.engine.shut_down(Duration::from_secs(5)).await;
         self.store.clone().close().await;
         self.store = Store::open(&self.database, NOW).await.unwrap();
-        self.engine = start(&self.store, &self.clock, &self.hosts, change).await;
+        self.engine = start(&self.store, &self.clock, &self.hosts, self.directory.path(), change).await;
     }
 
     /// Another control plane on the same database and hosts; PostgreSQL alone allows it.
     pub async fn second(&self) -> Engine {
-        start(&self.store, &self.clock, &self.hosts, |_| ()).await
+        start(&self.store, &self.clock, &self.hosts, &self.directory.path().join("second"), |_| {}).await
     }
 
     pub async fn create_app(&self, name: &str) {
@@ -267,6 +267,17 @@ impl World {
         self.engine.stop(&self.admin, id, None).await
     }
 
+    /// Where logs wait for their upload.
+    pub fn spool_dir(&self) -> std::path::PathBuf {
+        self.directory.path().join("spool")
+    }
+
+    /// A plain HTTP client, as anybody has one.
+    #[expect(clippy::disallowed_methods, reason = "it calls the test's own servers")]
+    pub fn http(&self) -> reqwest::Client {
+        reqwest::Client::new()
+    }
+
     /// Paths of the webhooks that arrived, in order.
     pub fn arrived(&self) -> Vec<String> {
         self.receiver.received.lock().iter().map(|r| r.path.clone()).collect()
@@ -344,11 +355,14 @@ async fn start(
     store: &Store,
     clock: &Arc<ManualClock>,
     hosts: &[Arc<FakeEngine>],
+    directory: &std::path::Path,
     change: impl FnOnce(&mut Options),
 ) -> Engine {
     let mut options =
         Options::new("games.test", "http://api.test", Plaintext::new("whsec_c3Bhd25wb2ludC10ZXN0cw=="));
     options.webhook_networks = vec![Network::parse("127.0.0.0/8").unwrap()];
+    options.storage_networks = options.webhook_networks.clone();
+    options.spool_dir = Some(directory.join("spool"));
     options.resync_every = Duration::from_millis(200);
     options.terminated_retention = Duration::from_secs(30 * 24 * 3600);
     options.metrics.sample_every = Duration::from_secs(1);

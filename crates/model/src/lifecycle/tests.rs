@@ -24,6 +24,7 @@ pub(super) fn row() -> Deployment {
         arguments: None,
         webhooks: Webhooks::default(),
         log_storage: None,
+        pull_profiles: Vec::new(),
         resources: Resources::default(),
         restart_policy: RestartPolicy::Always,
         grace_seconds: 5,

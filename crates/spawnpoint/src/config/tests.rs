@@ -55,6 +55,7 @@ fn every_option_stands_in_the_default_file_and_in_the_guide() {
         "domain",
         "limits",
         "webhooks",
+        "storage",
         "geo",
         "callback",
         "retention",

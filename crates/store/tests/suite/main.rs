@@ -15,3 +15,4 @@ mod outbox;
 mod postgres;
 mod resources;
 mod secrets;
+mod storages;

@@ -184,6 +184,7 @@ pub fn deployment(n: u64) -> Deployment {
         arguments: None,
         webhooks: Webhooks::default(),
         log_storage: None,
+        pull_profiles: Vec::new(),
         resources: resources(256, 256),
         restart_policy: spawnpoint_model::RestartPolicy::Always,
         grace_seconds: 5,

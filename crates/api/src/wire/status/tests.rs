@@ -36,6 +36,7 @@ fn spec() -> DeploymentSpec {
         arguments: None,
         webhooks: spawnpoint_model::webhook::Webhooks::default(),
         log_storage: None,
+        pull_profiles: Vec::new(),
         resources: Resources { cpu: CpuUnits(256), memory: MemoryMib(256) },
         restart_policy: RestartPolicy::Always,
         grace_seconds: 5,
