@@ -126,10 +126,11 @@ fn walk(server: &Server, watch: &mut Watch, image: (&str, &str), receiver: &Rece
     };
     let app = json!({"name": "arena", "is_active": true, "image": ""});
     watch.call(server, "POST", "/v1/app", Some(&app));
+    keep_a_storage(server, watch);
     let version = |name: &str, image: (&str, &str), token: &str| {
         json!({
             "name": name, "docker_repository": "localhost", "docker_image": image.0, "docker_tag": image.1,
-            "req_cpu": 128, "req_memory": 128, "private_username": "robot", "private_token": token, "time_to_deploy": 2,
+            "endpoint_storage": "s3", "req_cpu": 128, "req_memory": 128, "private_username": "robot", "private_token": token, "time_to_deploy": 2,
             "ports": [{"name": "game", "port": 7777, "protocol": "UDP"}],
             "envs": [
                 {"key": "HIDDEN", "value": hidden, "is_hidden": true},
@@ -170,6 +171,23 @@ fn walk(server: &Server, watch: &mut Watch, image: (&str, &str), receiver: &Rece
     provoke(server, watch, &fields);
     let _ = receiver.wait_for(&failing, "ERROR");
     id
+}
+
+/// A storage that nobody answers for: what is told of its failures must not tell its key.
+fn keep_a_storage(server: &Server, watch: &mut Watch) {
+    let secret = "canary/S3+secret/access=key+5e7d";
+    watch.keep("S3 key", secret);
+    let storage = json!({
+        "name": "s3", "access_key_id": "AKIA-IS-NO-SECRET", "secret_access_key": secret,
+        "endpoint": "http://127.0.0.1:9", "bucket": "logs",
+    });
+    let made = watch.call(server, "POST", "/v1/storage/endpoint", Some(&storage));
+    assert_eq!(made["name"], "s3");
+    let wrong = json!({"name": "wrong", "secret_access_key": [secret], "access_key_id": secret.repeat(99)});
+    watch.call(server, "POST", "/v1/storage/endpoint", Some(&wrong));
+    watch.call(server, "PATCH", "/v1/storage/endpoint/s3", Some(&json!({"secret_access_key": secret})));
+    watch.call(server, "GET", "/v1/storage/endpoint/s3", None);
+    watch.call(server, "GET", "/v1/storage/endpoints", None);
 }
 
 /// Requests that are wrong in just the fields that hold secrets: what is refused must not be repeated.
@@ -250,6 +268,16 @@ fn search(mut server: Server, mut watch: Watch, receiver: &Receiver, id: &str) {
         let dead = watch.call(&server, "GET", "/spawnpoint/v1/webhooks/dead", None);
         (dead["total_count"].as_u64()? > 0).then_some(())
     });
+    eventually("its log did not find its storage", PATIENCE, || {
+        let events = watch.call(&server, "GET", &format!("/v2/deployments/{id}/events"), None);
+        events.to_string().contains("logs_upload").then_some(())
+    });
+    for path in
+        ["/v1/deployment/{id}/container-logs", "/v2/deployments/{id}/logs", "/v1/metrics/deployment/{id}"]
+    {
+        watch.call(&server, "GET", &path.replace("{id}", id), None);
+    }
+    watch.command(&server, &["inspect", id]);
     watch.call(&server, "GET", "/spawnpoint/v1/audit", None);
     watch.call(&server, "GET", "/spawnpoint/v1/tokens", None);
     for command in [["config", "check"], ["token", "list"], ["webhook", "list-dead"]] {
