@@ -85,7 +85,7 @@ for document in swagger.json v2/openapi.json; do
       SPAWNPOINT_TEST_TRIED=$dir/tried-${document//\//-} \
       "$OLDPWD/$venv/bin/schemathesis" --config-file "$OLDPWD/scripts/schemathesis/schemathesis.toml" run "$SPAWNPOINT_TEST_URL/$document" \
       --checks all --phases "$phases" --max-examples "$cases" \
-      --max-response-time 2 --warnings off --no-color --report json --report-json-path "$reports/$document.report" \
+      --max-response-time 15 --warnings off --no-color --report json --report-json-path "$reports/$document.report" \
       --generation-database none --generation-with-security-parameters false ${SPAWNPOINT_SEED:+--seed "$SPAWNPOINT_SEED"}
   ) || status=1
 done

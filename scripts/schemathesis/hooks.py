@@ -55,6 +55,13 @@ RULES = [
     (r"/v1/app/.*version", 400, r"private_(username|token): .*", "a login is whole or not there"),
     (r"GET /v1/deployments$", 400, r"query(:|\.)|filters|order_by", "the query is JSON in a text, with its own grammar"),
     (r"/v1/self/stop/|/v1/stop/", 410, r".*", "it has ended"),
+    (r"GET /v1/metrics/", 422, r"end_time must be after start_time|that would be \d+ values of each kind",
+     "two times together, and how much lies between them"),
+    (r"/v1/storage/endpoint", 400, r"endpoint: (its address is not one|its port must be|must )",
+     "addresses that are never called, whatever they look like"),
+    (r"/v1/storage/endpoint", 400, r"bucket: must begin and end", "no two points in a row, and not an address"),
+    (r"/pull-profile", 400, r"source: must (not end with a slash|name a file)", "a file and a folder are written differently"),
+    (r"/storage/endpoint$|/pull-profile$", 409, r".*there are \d+", "there are so many at most"),
     (r"/version", 424, r".*", "the registry is asked for the image"),
 ]
 
@@ -121,6 +128,12 @@ VERSION = {
     "req_cpu": 100, "req_memory": 100, "ports": [{"port": 7777, "protocol": "UDP", "name": "game"}],
 }
 
+STORAGE = {
+    "name": "fixture", "access_key_id": "key", "secret_access_key": "secret", "bucket": "bucket",
+    "endpoint": "https://s3.example.com",
+}
+PROFILE = {"name": "maps", "source": "maps", "source_type": "Folder", "destination": "/maps"}
+
 
 def call(method, path, body=None):
     """One call with the first token; answers the JSON of a success, else None."""
@@ -142,6 +155,13 @@ def new_app():
     return name
 
 
+def new_storage():
+    name = f"storage-{next(numbers)}"
+    call("POST", "/v1/storage/endpoint", {**STORAGE, "name": name})
+    call("POST", f"/v1/storage/endpoint/{name}/pull-profile", PROFILE)
+    return name
+
+
 def new_deployment():
     body = {
         "application": "fixture", "version": "v1", "tags": ["ranked"],
@@ -153,6 +173,8 @@ def new_deployment():
 
 call("POST", "/v1/app", {"name": "fixture", "is_active": True, "image": ""})
 call("POST", "/v1/app/fixture/version", VERSION)
+call("POST", "/v1/storage/endpoint", STORAGE)
+call("POST", "/v1/storage/endpoint/fixture/pull-profile", PROFILE)
 OWN_TOKEN_ID = next(token["id"] for token in call("GET", "/spawnpoint/v1/tokens")["tokens"])
 standing_id = new_deployment()
 
@@ -181,8 +203,30 @@ def number_of(purpose, deployment):
     return str(int.from_bytes(mac(purpose, f"number {deployment}")[:4], "big") % 999_999 + 1)
 
 
+# What is made gets a name that is free.
+NAMED_ANEW = (
+    "POST /v1/app", "POST /v1/app/{app_name}/version", "POST /v1/storage/endpoint",
+    "POST /v1/storage/endpoint/{endpoint_name}/pull-profile",
+)
+
+
 def ends_or_changes(label):
     return re.search(r"^(DELETE|PATCH) |bulk-stop|self/stop", label) is not None
+
+
+def storage_for(label):
+    """Storages are few (there is a bound): one to change, made anew after it was deleted or renamed, and one to look at."""
+    global changing
+    if not ends_or_changes(label):
+        return "fixture"
+    if call("GET", f"/v1/storage/endpoint/{changing}/pull-profile/maps") is None:
+        if changing:
+            call("DELETE", f"/v1/storage/endpoint/{changing}")
+        changing = new_storage()
+    return changing
+
+
+changing = ""
 
 
 def point_at_the_world(case):
@@ -196,6 +240,13 @@ def point_at_the_world(case):
             names["app_name"] = new_app() if ends_or_changes(label) else "fixture"
         if "version_name" in names:
             names["version_name"] = "v1"
+        if "endpoint_name" in names:
+            names["endpoint_name"] = storage_for(label)
+        if "pull_profile_name" in names:
+            names["pull_profile_name"] = "maps"
+            if label.startswith("DELETE") and "/app/" in label:
+                link = f"/v1/storage/endpoint/{names['endpoint_name']}/pull-profile/maps/app/{names['app_name']}/version/v1"
+                call("PUT", link)
         if "request_id" in names:
             fresh = ends_or_changes(label) and "/tags" not in label
             deployment = (new_deployment() if fresh else None) or standing()
@@ -220,7 +271,7 @@ def point_at_the_world(case):
             for name in ("resources", "filters", "require_cached_locations", "city", "country", "continent", "region",
                          "administrative_division"):
                 case.body.pop(name, None)
-        if label in ("POST /v1/app", "POST /v1/app/{app_name}/version") and isinstance(case.body.get("name"), str):
+        if label in NAMED_ANEW and isinstance(case.body.get("name"), str):
             case.body["name"] = f"{case.body['name'][:40]}-{next(numbers)}"
 
 
@@ -229,8 +280,9 @@ def keep_the_world(case):
     names = case.path_parameters or {}
     if names.get("id") == OWN_TOKEN_ID and "/tokens/" in case.operation.label:
         names["id"] = "tok_nobody"
-    if names.get("app_name") == "fixture" and ends_or_changes(case.operation.label):
-        names["app_name"] = "nobody"
+    for name in ("app_name", "endpoint_name"):
+        if names.get(name) == "fixture" and ends_or_changes(case.operation.label):
+            names[name] = "nobody"
 
 
 def sensible(body):

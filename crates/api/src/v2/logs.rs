@@ -46,7 +46,7 @@ use crate::wire::{self, logs::LineBody, parts::status_name};
     responses(
         (status = 200, description = "The log", content(
             (String = "text/plain", example = "listening on 7777\n"),
-            (String = "text/event-stream", example = "event: stdout\ndata: {\"time\":null,\"stream\":\"stdout\",\"log\":\"listening on 7777\"}\n\n"),
+            (wire::logs::StreamedEvent = "text/event-stream"),
         )),
         (status = 404, description = "There is no such deployment"),
     ),

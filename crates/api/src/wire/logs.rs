@@ -100,6 +100,22 @@ fn written(log: &Log, format: LogFormat, room: usize) -> String {
     }
 }
 
+/// An event of a log that is followed, as `text/event-stream` carries it; for the description.
+#[derive(Debug, ToSchema)]
+#[schema(as = LogEvent)]
+#[expect(dead_code, reason = "events are written piece by piece; this says what they come to")]
+pub struct StreamedEvent {
+    /// `stdout` and `stderr`: a line. `restart`: the container was started anew. `end`: nothing follows.
+    #[schema(pattern = "^(stdout|stderr|restart|end)$", example = "stdout")]
+    event: String,
+    /// JSON: `{"time", "stream", "log"}`, `{"attempt"}` or `{"status"}`.
+    #[schema(example = "{\"time\":null,\"stream\":\"stdout\",\"log\":\"listening on 7777\"}")]
+    data: String,
+    /// When the line was written, in microseconds since 1970; what `Last-Event-ID` repeats.
+    #[schema(example = "1790000000000000")]
+    id: Option<String>,
+}
+
 /// A line of log by itself.
 #[derive(Debug, Serialize)]
 pub struct LineBody<'a> {
