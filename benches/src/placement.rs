@@ -167,6 +167,7 @@ fn fleet(positions: &[GeoPoint], count: usize) -> Hosts {
             private_fleet: None,
             cordoned: false,
             base_clock_mhz: 2000,
+            beacon: None,
         };
         let free = Room { resources: capacity, ports: 10_000 };
         HostView { host: Arc::new(host), state: HostState { free, images: Arc::default(), healthy: true } }

@@ -166,9 +166,9 @@ impl From<Error> for ApiError {
             Error::Forbidden(text) => Self::forbidden(text),
             Error::NotFound(text) => Self::not_found(text),
             Error::Conflict(text) => Self::new(StatusCode::CONFLICT, text),
-            Error::Unprocessable(text) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, text),
             Error::Gone(text) => Self::new(StatusCode::GONE, text),
             Error::FailedDependency(text) => Self::new(StatusCode::FAILED_DEPENDENCY, text),
+            Error::Unprocessable(text) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, text),
             Error::Unavailable(text) => Self::new(StatusCode::SERVICE_UNAVAILABLE, text)
                 .with_header(RETRY_AFTER, HeaderValue::from_static("1")),
             Error::Internal(cause) => Self::internal(&cause),

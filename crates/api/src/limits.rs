@@ -41,6 +41,8 @@ pub const WRITE_STALL_MAX: Duration = Duration::from_secs(20);
 pub const DEPLOYMENTS_PAGE: u32 = 20;
 /// Items a page where the client does not say: applications and versions. Unity reads the first page alone.
 pub const APPS_PAGE: u32 = 100;
+/// Items a page where the client does not say: locations. Older clients know of no pages.
+pub const LOCATIONS_PAGE: u32 = 100;
 /// Items a page where the client does not say: tags. Older clients know of no pages, and there are at most 64.
 pub const TAGS_PAGE: u32 = 100;
 /// Items a page where the client does not say: endpoint storages and pull profiles.

@@ -44,6 +44,10 @@ pub mod tag {
     pub const METRICS: &str = "Metrics";
     /// Log storages and pull profiles.
     pub const STORAGE: &str = "Endpoint Storage";
+    /// Where one can deploy.
+    pub const LOCATIONS: &str = "Locations";
+    /// Which deployment is near whom.
+    pub const TELEMETRY: &str = "Telemetry";
     /// The caller's address.
     pub const IP: &str = "IP Lookup";
     /// What plugins ask before they accept a token.
@@ -59,14 +63,16 @@ pub const API_TOKEN: &str = "api-token";
 /// The security scheme of the token that a container has for its own deployment.
 pub const DEPLOYMENT_TOKEN: &str = "deployment-token";
 
-const TAGS: [(&str, &str); 10] = [
+const TAGS: [(&str, &str); 12] = [
     (tag::APPLICATIONS, "Applications and their versions: what is deployed."),
     (tag::DEPLOYMENTS, "Deployments: running game servers."),
     (tag::TAGS, "Tags of deployments, by which they are found and stopped."),
     (tag::CONTEXT, "What a container asks about its own deployment, with a token of its own."),
     (tag::METRICS, "What deployments use."),
     (tag::STORAGE, "S3 buckets for logs, and files that are put into containers before they start."),
-    (tag::IP, "Addresses."),
+    (tag::LOCATIONS, "Where one can deploy, and the beacons that stand there."),
+    (tag::TELEMETRY, "Which of some running deployments is the best for some players."),
+    (tag::IP, "Addresses, and where they are."),
     (tag::WIZARD, "What plugins ask before they accept a token."),
     (tag::MONITORING, "Whether the server is up, and what it can do."),
     (tag::EXTENSIONS, "What Spawnpoint has beyond Edgegap's API."),

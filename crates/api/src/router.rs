@@ -37,7 +37,7 @@ pub fn callback_router(state: ApiState) -> Router {
 /// Every route with its description.
 #[must_use]
 pub fn table() -> Vec<Route> {
-    [catalog(), deployments(), storages(), platform(), callbacks()].into_iter().flatten().collect()
+    [catalog(), deployments(), storages(), places(), platform(), callbacks()].into_iter().flatten().collect()
 }
 
 /// Applications and versions.
@@ -125,12 +125,24 @@ fn storages() -> Vec<Route> {
     ])
 }
 
+/// Where one can deploy, where addresses are, and which deployment is near whom.
+fn places() -> Vec<Route> {
+    named([
+        ("/v1/ip", routes!(v1::ip::ip)),
+        ("/v1/ip/{ip}/lookup", routes!(v1::look_up_address::look_up_address)),
+        ("/v1/ips/lookup", routes!(v1::look_up_addresses::look_up_addresses)),
+        ("/v1/locations", routes!(v1::list_locations::list_locations)),
+        ("/v1/locations/beacons", routes!(v1::beacons::beacons)),
+        ("/v1/telemetry/active-deployments", routes!(v1::create_telemetry::create_telemetry)),
+        ("/v1/telemetry/active-deployments/{retrieval_key}", routes!(v1::get_telemetry::get_telemetry)),
+    ])
+}
+
 /// The platform itself: its state, its descriptions, what plugins ask at first, its operators.
 fn platform() -> Vec<Route> {
     named([
         ("/monitor", routes!(v1::monitor::monitor)),
         ("/swagger.json", routes!(v1::swagger::swagger)),
-        ("/v1/ip", routes!(v1::ip::ip)),
         ("/v1/wizard/init-quick-start", routes!(v1::wizard::init_quick_start)),
         ("/v1/wizard/registry-credentials", routes!(v1::wizard::registry_credentials)),
         ("/v2/openapi.json", routes!(v2::openapi::openapi)),

@@ -1,6 +1,7 @@
 //! Edgegap's API, version 1. One endpoint, one file.
 
 pub mod available;
+pub mod beacons;
 pub mod bulk_stop;
 pub mod container_logs;
 pub mod context;
@@ -9,6 +10,7 @@ pub mod create_app;
 pub mod create_pull_profile;
 pub mod create_storage;
 pub mod create_tag;
+pub mod create_telemetry;
 pub mod create_version;
 pub mod delete_app;
 pub mod delete_pull_profile;
@@ -20,15 +22,19 @@ pub mod get_app;
 pub mod get_pull_profile;
 pub mod get_storage;
 pub mod get_tag;
+pub mod get_telemetry;
 pub mod get_version;
 pub mod ip;
 pub mod link_pull_profile;
 pub mod list_apps;
 pub mod list_deployments;
+pub mod list_locations;
 pub mod list_pull_profiles;
 pub mod list_storages;
 pub mod list_tags;
 pub mod list_versions;
+pub mod look_up_address;
+pub mod look_up_addresses;
 pub mod metrics;
 pub mod monitor;
 pub mod rename_tag;

@@ -10,7 +10,9 @@ pub mod deploy_v1;
 pub mod deploy_v2;
 pub mod events;
 pub mod list_item;
+pub mod locations;
 pub mod logs;
+pub mod lookup;
 pub mod metrics;
 pub mod parts;
 pub mod pull_profile;
@@ -18,6 +20,7 @@ pub mod report;
 pub mod status;
 pub mod storage;
 pub mod tags;
+pub mod telemetry;
 pub mod version;
 pub mod version_body;
 

@@ -90,7 +90,7 @@ impl Engine {
         Ok(free_sockets(&version).filter(|free| *free >= query.minimum_sockets.max(1)))
     }
 
-    fn location(&self, row: &Deployment) -> Option<Location> {
+    pub(crate) fn location(&self, row: &Deployment) -> Option<Location> {
         let runtime = self.inner.fleet.find(row.state.host.as_ref()?)?;
         Some(runtime.place.location.clone())
     }
@@ -105,7 +105,7 @@ impl Engine {
     }
 
     /// What is compared: microseconds of [`score`]; 0 where there is nobody to be near to.
-    fn distance(&self, row: &Deployment, points: &[GeoPoint]) -> u64 {
+    pub(crate) fn distance(&self, row: &Deployment, points: &[GeoPoint]) -> u64 {
         let at = self.location(row).map(|at| GeoPoint { latitude: at.latitude, longitude: at.longitude });
         let score = at.and_then(|at| score(at, points));
         score.map_or(if points.is_empty() { 0 } else { u64::MAX }, |score| {

@@ -10,6 +10,7 @@ use spawnpoint_model::env::{EnvValue, EnvVar, RESERVED_PREFIX, port_variable};
 use spawnpoint_model::limits::ENV_TOTAL_BYTES_MAX;
 use spawnpoint_model::port::PortBinding;
 use spawnpoint_model::secret::Plaintext;
+use spawnpoint_model::site::Beacon;
 use spawnpoint_store::Vault;
 
 use crate::callback::{Purpose, number, token};
@@ -82,12 +83,8 @@ fn platform(view: &DeploymentView, callback_url: &str, vault: &Vault) -> Vec<(St
         ("ARBITRIUM_DEPLOYMENT_VCPU_UNITS", row.spec.resources.cpu.0.to_string()),
         ("ARBITRIUM_DEPLOYMENT_MEMORY_MB", row.spec.resources.memory.0.to_string()),
         ("ARBITRIUM_PORTS_MAPPING", ports_mapping(view)),
-        ("ARBITRIUM_HOST_BEACON_ENABLED", "false".to_owned()),
-        ("ARBITRIUM_BEACON_ENABLED", "false".to_owned()),
-        ("ARBITRIUM_HOST_BEACON_PUBLIC_IP", String::new()),
-        ("ARBITRIUM_HOST_BEACON_PORT_UDP_EXTERNAL", String::new()),
-        ("ARBITRIUM_HOST_BEACON_PORT_TCP_EXTERNAL", String::new()),
     ];
+    all.extend(beacon(view.place.as_ref().and_then(|place| place.beacon.as_ref())));
     if let Some(place) = &view.place {
         let fleet = place.private_fleet.clone();
         all.extend([
@@ -105,6 +102,19 @@ fn platform(view: &DeploymentView, callback_url: &str, vault: &Vault) -> Vec<(St
         all.extend(port_variables(port));
     }
     all
+}
+
+/// What answers pings near the host; texts are empty where nothing does.
+fn beacon(beacon: Option<&Beacon>) -> [(&'static str, String); 5] {
+    let port = |port: Option<u16>| port.map_or_else(String::new, |port| port.to_string());
+    let enabled = beacon.is_some().to_string();
+    [
+        ("ARBITRIUM_HOST_BEACON_ENABLED", enabled.clone()),
+        ("ARBITRIUM_BEACON_ENABLED", enabled),
+        ("ARBITRIUM_HOST_BEACON_PUBLIC_IP", beacon.map(|b| b.host.clone()).unwrap_or_default()),
+        ("ARBITRIUM_HOST_BEACON_PORT_UDP_EXTERNAL", port(beacon.and_then(|b| b.udp_port))),
+        ("ARBITRIUM_HOST_BEACON_PORT_TCP_EXTERNAL", port(beacon.and_then(|b| b.tcp_port))),
+    ]
 }
 
 fn port_variables(port: &PortBinding) -> [(String, String); 3] {
@@ -135,4 +145,17 @@ fn ports_mapping(view: &DeploymentView) -> String {
         })
         .collect();
     json!({ "ports": ports }).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_beacon_is_told_with_the_ports_that_it_has() {
+        let with = Beacon { host: "203.0.113.9".into(), udp_port: Some(8090), tcp_port: None };
+        let told = |found: Option<&Beacon>| beacon(found).map(|(_, value)| value);
+        assert_eq!(told(Some(&with)), ["true", "true", "203.0.113.9", "8090", ""]);
+        assert_eq!(told(None), ["false", "false", "", "", ""]);
+    }
 }

@@ -11,9 +11,11 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use spawnpoint_driver::{Driver, Security};
-use spawnpoint_model::place::{Ask, HostState, HostView, Hosts, Room, explain, place, summary};
+use spawnpoint_model::place::{
+    Ask, Considered, HostState, HostView, Hosts, Room, Verdict, explain, place, summary,
+};
 use spawnpoint_model::port::{PortBinding, PortSpec};
-use spawnpoint_model::site::Host;
+use spawnpoint_model::site::{Host, Site};
 use spawnpoint_model::units::Resources;
 use spawnpoint_model::{HostId, Timestamp};
 use spawnpoint_store::{HostUsage, PortLease};
@@ -105,6 +107,7 @@ impl Fleet {
                     location: host.site.location.clone(),
                     private_fleet: host.private_fleet.clone(),
                     base_clock_mhz: host.base_clock_mhz,
+                    beacon: host.beacon.clone(),
                 });
                 let captures = Semaphore::new(crate::capture::CAPTURES_PER_HOST);
                 let log_reads = Semaphore::new(crate::logs::READS_PER_HOST);
@@ -126,6 +129,21 @@ impl Fleet {
 
     pub(crate) fn all(&self) -> &[Arc<HostRuntime>] {
         &self.runtimes
+    }
+
+    /// The sites with a host that is not in a private fleet, each once, in the order of the configuration.
+    pub(crate) fn shared_sites(&self) -> Vec<Arc<Site>> {
+        let mut seen = HashSet::new();
+        let shared = self.runtimes.iter().map(|r| &r.setup.host).filter(|host| host.private_fleet.is_none());
+        shared.filter(|host| seen.insert(&host.site.id)).map(|host| host.site.clone()).collect()
+    }
+
+    /// The sites with a host that could take `ask` now.
+    pub(crate) fn usable_sites(&self, ask: &Ask<'_>) -> HashSet<String> {
+        let table = self.table.lock();
+        let usable = |one: &Considered<'_>| matches!(one.verdict, Verdict::Usable { .. });
+        let considered = explain(ask, &table.hosts);
+        considered.iter().filter(|one| usable(one)).map(|one| one.host.site.id.to_string()).collect()
     }
 
     pub(crate) fn find(&self, id: &HostId) -> Option<&Arc<HostRuntime>> {

@@ -11,7 +11,7 @@
 //! | sample | every 10 s, per host | what its workloads use is read once for all of them |
 //! | metrics | every second | the minutes that are over are stored; what is old is thinned |
 //! | uploads | when due | spooled logs are sent to their storages |
-//! | gc | every 30 s | ended rows, ports after quarantine, old keys, unused revisions, logs beyond their bound are deleted |
+//! | gc | every 30 s | ended rows, ports after quarantine, old keys and telemetry requests, unused revisions, logs beyond their bound are deleted |
 //!
 //! Each ends when the engine is told to stop; a panic in one is logged and the task begins again.
 
@@ -218,6 +218,7 @@ async fn gc(engine: &Engine) {
     tx.purge_requests(now);
     tx.purge_deliveries(ago(inner.options.delivery_retention));
     tx.purge_uploads();
+    tx.purge_telemetry(now);
     tx.purge_revisions();
     match inner.store.commit(tx).await {
         Ok(()) => inner.fleet.expire_ports(now),

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use spawnpoint_model::site::Location;
+use spawnpoint_model::site::{Beacon, Location};
 use spawnpoint_model::{Deployment, HostId, PortBinding, Protocol, VersionSpec};
 
 /// The host of a deployment, as it is shown.
@@ -19,6 +19,8 @@ pub struct HostPlace {
     pub private_fleet: Option<String>,
     /// Base clock of its CPU in MHz.
     pub base_clock_mhz: u32,
+    /// What answers pings near it.
+    pub beacon: Option<Beacon>,
 }
 
 /// A deployment with everything that is needed to show it.

@@ -65,7 +65,7 @@ pub struct DeadDelivery {
     pub id: String,
     /// The deployment.
     pub deployment: DeploymentId,
-    /// `ready`, `error` or `terminated`.
+    /// `ready`, `error`, `terminated` or `telemetry`.
     pub event: &'static str,
     /// How often it was tried.
     pub attempts: u32,

@@ -66,6 +66,14 @@ pub const LOG_LINE_BYTES_MAX: usize = 16 * 1024;
 pub const EVENTS_MAX: u32 = 1000;
 /// Hosts a deploy request may prefer.
 pub const PREFERRED_HOSTS_MAX: usize = 64;
+/// Addresses that are looked up in one call. Edgegap: 20.
+pub const LOOKUP_ADDRESSES_MAX: usize = 20;
+/// Deployments that one telemetry request compares. Undocumented there; ours.
+pub const TELEMETRY_DEPLOYMENTS_MAX: usize = 100;
+/// Telemetry requests of one token that are kept; a further one takes the place of the oldest.
+pub const TELEMETRY_KEPT_MAX: u32 = 100;
+/// Largest port of a beacon. Edgegap: 0 to 59999.
+pub const BEACON_PORT_MAX: u16 = 59_999;
 /// Reports that are kept of one deployment.
 pub const REPORTS_MAX: u64 = 64;
 /// Characters of the reason of a report. Edgegap: 255.

@@ -28,6 +28,17 @@ pub struct Location {
     pub longitude: f64,
 }
 
+/// What answers pings near a host, so that players can measure how far they are from it.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Beacon {
+    /// Address or name under which players reach it.
+    pub host: String,
+    /// Port on which datagrams are sent back, if it does that.
+    pub udp_port: Option<u16>,
+    /// Port on which connections are answered, if it does that.
+    pub tcp_port: Option<u16>,
+}
+
 /// A city in which hosts stand. On the wire: a location.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Site {
@@ -58,4 +69,6 @@ pub struct Host {
     pub cordoned: bool,
     /// Base clock of its CPU in MHz, told to containers.
     pub base_clock_mhz: u32,
+    /// What answers pings near it: its own, or its site's.
+    pub beacon: Option<Beacon>,
 }

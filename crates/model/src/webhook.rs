@@ -14,16 +14,19 @@ pub enum WebhookEvent {
     Error,
     /// It has ended.
     Terminated,
+    /// The order of some deployments by players is known; no event of a deployment.
+    Telemetry,
 }
 
 impl WebhookEvent {
-    /// `ready`, `error` or `terminated`.
+    /// `ready`, `error`, `terminated` or `telemetry`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ready => "ready",
             Self::Error => "error",
             Self::Terminated => "terminated",
+            Self::Telemetry => "telemetry",
         }
     }
 }
@@ -50,6 +53,7 @@ impl Webhooks {
             WebhookEvent::Ready => self.on_ready.as_ref(),
             WebhookEvent::Error => self.on_error.as_ref(),
             WebhookEvent::Terminated => self.on_terminated.as_ref(),
+            WebhookEvent::Telemetry => None,
         }
     }
 }

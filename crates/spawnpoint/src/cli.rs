@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use spawnpoint_model::limits::BEACON_PORT_MAX;
 use spawnpoint_model::token::Scope;
 
 /// Starts dedicated game servers near the players who will play on them, behind the Edgegap HTTP API.
@@ -37,6 +38,12 @@ pub enum Command {
         /// Address of the HTTP API [default: 127.0.0.1:8080]
         #[arg(long, value_name = "ADDR")]
         listen: Option<SocketAddr>,
+    },
+    /// Answer pings on a machine that is not the server's, until SIGTERM or Ctrl-C: what is sent over UDP or TCP comes back
+    Beacon {
+        /// Address on which both are answered
+        #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8090", value_parser = parse_beacon)]
+        listen: SocketAddr,
     },
     /// Show the whole loop: deploy a real game server over HTTP, play it over UDP, stop it
     Demo,
@@ -138,6 +145,13 @@ impl From<ScopeArg> for Scope {
             ScopeArg::Admin => Self::Admin,
         }
     }
+}
+
+/// Reads an address with a port that a beacon may have.
+fn parse_beacon(text: &str) -> Result<SocketAddr, String> {
+    let address = text.parse().ok().filter(|at: &SocketAddr| (1..=BEACON_PORT_MAX).contains(&at.port()));
+    address
+        .ok_or_else(|| format!("must be an address and a port from 1 to {BEACON_PORT_MAX}, as 0.0.0.0:8090"))
 }
 
 /// Reads `90m`, `12h`, `30d`.

@@ -10,6 +10,7 @@
 //! The defaults are written twice: in the `Default` of each section, and with their explanation in
 //! `config.default.toml`. A test compares the two.
 
+mod beacons;
 mod env;
 mod kernel;
 mod locate;
@@ -57,6 +58,8 @@ pub struct Config {
     pub storage: Storage,
     /// Positions of addresses.
     pub geo: Geo,
+    /// What answers pings.
+    pub beacon: OwnBeacon,
     /// The listener for game servers.
     pub callback: Callback,
     /// How long records are kept.
@@ -198,6 +201,46 @@ impl Default for Storage {
 pub struct Geo {
     /// A MaxMind-format city database.
     pub database: Option<PathBuf>,
+}
+
+/// What answers pings on this machine.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OwnBeacon {
+    /// Whether anything does.
+    pub enabled: bool,
+    /// Where it listens.
+    pub listen: std::net::IpAddr,
+    /// Its UDP port; 0 = none.
+    pub udp_port: u16,
+    /// Its TCP port; 0 = none.
+    pub tcp_port: u16,
+    /// Address or name under which players reach it; `None` = the public address of each host of this machine.
+    pub public_host: Option<String>,
+}
+
+impl Default for OwnBeacon {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            listen: Ipv4Addr::UNSPECIFIED.into(),
+            udp_port: 8090,
+            tcp_port: 8090,
+            public_host: None,
+        }
+    }
+}
+
+/// A beacon that a site or a host names.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NamedBeacon {
+    /// Address or name under which players reach it; of a host `None` = its public address.
+    pub host: Option<String>,
+    /// Its UDP port.
+    pub udp_port: Option<u16>,
+    /// Its TCP port.
+    pub tcp_port: Option<u16>,
 }
 
 /// The listener for game servers.
@@ -347,6 +390,8 @@ pub struct Site {
     /// Driver of the hosts that name none.
     #[serde(default)]
     pub driver: DriverKind,
+    /// What answers pings near its hosts.
+    pub beacon: Option<NamedBeacon>,
     /// Its hosts; none means one that is called as the site.
     #[serde(default, rename = "host")]
     pub hosts: Vec<Host>,
@@ -376,6 +421,8 @@ pub struct Host {
     /// Host ports that may be given out.
     #[serde(default)]
     pub port_range: PortRange,
+    /// What answers pings near it; `None` = its site's.
+    pub beacon: Option<NamedBeacon>,
     /// The private fleet it belongs to.
     pub private_fleet: Option<String>,
     /// Takes no new deployments.
@@ -471,6 +518,7 @@ impl Config {
                 return Err(Problem::at(format!("registry.{name}"), "is missing: a registry has all four"));
             }
         }
+        self.beacon.check()?;
         if self.callback.port == 0 {
             return Err(Problem::at("callback.port", "must be a port from 1 to 65535"));
         }

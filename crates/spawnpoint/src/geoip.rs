@@ -7,6 +7,7 @@ use std::path::Path;
 
 use maxminddb::{LookupResult, PathElement, Reader, WithinOptions};
 use spawnpoint_engine::Positions;
+use spawnpoint_engine::positions::{Region, Whereabouts};
 use spawnpoint_model::geo::GeoPoint;
 
 /// Networks that are tried at the start, in search of a coordinate.
@@ -59,6 +60,26 @@ impl Positions for GeoDatabase {
         }
         coordinates(&self.reader.lookup(address).ok()?)
     }
+
+    fn whereabouts(&self, address: IpAddr) -> Option<Whereabouts> {
+        let address = address.to_canonical();
+        if !is_public(address) {
+            return None;
+        }
+        let found = self.reader.lookup(address).ok()?;
+        let continent = region(&found, "continent", "code");
+        let country = region(&found, "country", "iso_code");
+        let known = Whereabouts { continent, country, point: coordinates(&found) };
+        (known != Whereabouts::default()).then_some(known)
+    }
+}
+
+/// A continent or a country of a record, with its English name.
+fn region(found: &LookupResult<'_, Vec<u8>>, key: &str, code: &str) -> Option<Region> {
+    let text = |path: &[PathElement<'_>]| found.decode_path::<String>(path).ok().flatten();
+    let code = text(&[PathElement::Key(key), PathElement::Key(code)]);
+    let name = text(&[PathElement::Key(key), PathElement::Key("names"), PathElement::Key("en")]);
+    (code.is_some() || name.is_some()).then_some(Region { code, name })
 }
 
 /// The point of a record: in `location`, as MaxMind and DB-IP write it, or beside it, as smaller publishers do.

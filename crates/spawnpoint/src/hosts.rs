@@ -102,6 +102,7 @@ fn host(planned: &HostPlan, capacity: Resources) -> Host {
         private_fleet: planned.private_fleet.clone(),
         cordoned: planned.cordoned,
         base_clock_mhz: planned.base_clock_mhz,
+        beacon: planned.beacon.clone(),
     }
 }
 

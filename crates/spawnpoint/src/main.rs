@@ -6,6 +6,7 @@
 //!
 //! Entry points: [`main`] reads the command line; [`server`] puts everything together; the other commands are a file each.
 
+mod beacon;
 mod cli;
 mod config;
 mod console;
@@ -60,6 +61,10 @@ async fn run(common: Common, command: Command) -> Result<bool, Failure> {
     };
     match command {
         Command::Serve { listen } => serve::serve(&load(listen)?, &variables).await?,
+        Command::Beacon { listen } => {
+            logging::start(&Log::default());
+            serve::beacon(listen).await?;
+        }
         Command::Demo => {
             // The demo tells its own story; only what goes wrong is worth a line of log.
             logging::start(&Log { level: LogLevel::warnings(), ..Log::default() });

@@ -1,7 +1,13 @@
 //! `spawnpoint serve`: the server until SIGTERM or Ctrl-C.
 
-use tokio::signal::unix::{SignalKind, signal};
+use std::net::SocketAddr;
 
+use spawnpoint_engine::Entropy;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::beacon::Listeners;
 use crate::config::{Loaded, Variables};
 use crate::console::{count, print};
 use crate::failure::Failure;
@@ -34,6 +40,27 @@ pub async fn serve(loaded: &Loaded, variables: &Variables) -> Result<(), Failure
     }
 }
 
+/// Runs a beacon alone.
+///
+/// # Errors
+/// A port is taken.
+pub async fn beacon(listen: SocketAddr) -> Result<(), Failure> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let listeners = Listeners::bind(listen.ip(), listen.port(), listen.port()).await?;
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    listeners.serve(Entropy::from_system().u64(), &tasks, &stop);
+    print(&format!("the beacon answers at {listen}, UDP and TCP"));
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    stop.cancel();
+    tasks.close();
+    tasks.wait().await;
+    Ok(())
+}
+
 /// Says what is effective.
 fn announce(loaded: &Loaded, server: &Server) {
     let config = &loaded.config;
@@ -46,6 +73,11 @@ fn announce(loaded: &Loaded, server: &Server) {
     print(&format!("  database  {}", config.store_url()));
     let (sites, hosts) = (loaded.plan.sites.len(), loaded.plan.hosts.len());
     print(&format!("  capacity  {}, {}", count(sites, "site"), count(hosts, "host")));
+    if config.beacon.enabled {
+        let ports = [("UDP", config.beacon.udp_port), ("TCP", config.beacon.tcp_port)];
+        let ports = ports.iter().filter(|(_, port)| *port != 0).map(|(name, port)| format!("{name} {port}"));
+        print(&format!("  beacon    {}, {}", config.beacon.listen, ports.collect::<Vec<_>>().join(", ")));
+    }
     for (planned, setup) in loaded.plan.hosts.iter().zip(&server.hosts.setups) {
         let capacity = setup.host.capacity;
         print(&format!(

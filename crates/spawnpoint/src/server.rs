@@ -26,7 +26,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Config, NetworkText, Plan, Variables};
+use crate::beacon::Listeners;
+use crate::config::{Config, NetworkText, OwnBeacon, Plan, Variables};
 use crate::failure::Failure;
 use crate::geoip::GeoDatabase;
 use crate::hosts::{self, Hosts};
@@ -79,6 +80,10 @@ impl Server {
             .await
             .map_err(|err| Failure::new(format!("api.listen: {}: {err}", config.api.listen)))?;
         let address = listener.local_addr()?;
+        let beacon = match &config.beacon {
+            OwnBeacon { enabled: false, .. } => None,
+            own => Some(Listeners::bind(own.listen, own.udp_port, own.tcp_port).await?),
+        };
         let hosts = hosts::connect(config, plan, &opened).await?;
         let (admin_token, is_first_start) = admin_token(&config.data.dir, &opened.entropy, variables)?;
         let engine = Engine::start(parts(config, &opened, positions, address, hosts.setups.clone())).await?;
@@ -100,6 +105,9 @@ impl Server {
             tasks: TaskTracker::new(),
         };
         server.listen(config, listener, &state);
+        if let Some(beacon) = beacon {
+            beacon.serve(opened.entropy.u64(), &server.tasks, &server.stop);
+        }
         Ok(server)
     }
 

@@ -52,6 +52,7 @@ pub const MIGRATIONS: &[Migration] = &[
     migration!(2, "metrics", "0002_metrics.sql"),
     migration!(3, "logs", "0003_logs.sql"),
     migration!(4, "storages", "0004_storages.sql"),
+    migration!(5, "telemetry", "0005_telemetry.sql"),
 ];
 
 /// The schema version this binary works with.

@@ -239,7 +239,8 @@ impl Store {
 
 fn delivery(row: &Row) -> Result<Delivery, StoreError> {
     let event = |word: &str| {
-        let all = [WebhookEvent::Ready, WebhookEvent::Error, WebhookEvent::Terminated];
+        let all =
+            [WebhookEvent::Ready, WebhookEvent::Error, WebhookEvent::Terminated, WebhookEvent::Telemetry];
         all.into_iter().find(|e| e.as_str() == word).ok_or(())
     };
     let state = |word: &str| {

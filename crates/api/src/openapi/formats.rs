@@ -35,6 +35,11 @@ pub fn describe(format: &str) -> Option<(String, &'static str)> {
             let (edge, inner) = (format!(r"[^\s/\\{INVISIBLE}]"), format!(r"[^/\\{INVISIBLE}]"));
             (format!(r"^(?!\.{{1,2}}$){edge}({inner}*{edge})?$"), "arena")
         }
+        // The same, or nothing.
+        "name-or-empty" => {
+            let (edge, inner) = (format!(r"[^\s/\\{INVISIBLE}]"), format!(r"[^/\\{INVISIBLE}]"));
+            (format!(r"^(?!\.{{1,2}}$)({edge}({inner}*{edge})?)?$"), "arena")
+        }
         // Several lines, tabs included.
         "prose" => {
             let invisible = INVISIBLE.replace(r"\u0000-\u001f", r"\u0000-\u0008\u000b\u000c\u000e-\u001f");

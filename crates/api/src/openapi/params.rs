@@ -98,6 +98,42 @@ pub struct ListQueryParams {
     pub query: Option<String>,
 }
 
+/// `{ip}`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub struct AddressPath {
+    /// An IPv4 or IPv6 address.
+    #[param(example = "198.51.100.7", value_type = crate::wire::parts::AddressText)]
+    pub ip: String,
+}
+
+/// `{retrieval_key}`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub struct RetrievalPath {
+    /// The key that the request was given. What is none is not found.
+    #[param(example = "9c0c1c3a5f7e4d2b8a6f1e0d3c5b7a99")]
+    pub retrieval_key: String,
+}
+
+/// What locations are asked for.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct LocationQuery {
+    /// Only locations with room for a deployment of this application now. Without it all are listed.
+    #[param(max_length = 64, format = "name-or-empty", example = "")]
+    pub app: Option<String>,
+    /// The version of it; without it the one that was created last.
+    #[param(max_length = 64, format = "name-or-empty", example = "")]
+    pub version: Option<String>,
+    /// Only locations of this type. All are `standard`; of another type there is none.
+    #[param(max_length = 64, format = "line", example = "standard")]
+    pub r#type: Option<String>,
+    /// Whether the tags are shown.
+    #[param(pattern = "^(true|false|1|0)?$", example = "true")]
+    pub tags: Option<String>,
+}
+
 /// `page` and `limit`.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]

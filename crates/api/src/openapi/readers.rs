@@ -8,13 +8,14 @@ use serde_json::{Map, Value, json};
 use super::{documents, shared};
 use crate::v1::update_deployment;
 use crate::wire::{
-    app, available, bulk_stop, deploy_v1, deploy_v2, pull_profile, report, storage, tags, version_body,
+    app, available, bulk_stop, deploy_v1, deploy_v2, lookup, pull_profile, report, storage, tags, telemetry,
+    version_body,
 };
 
 type Reader = fn(&Map<String, Value>) -> bool;
 
 /// Every operation with a body, and what reads it.
-const READERS: [(&str, Reader); 18] = [
+const READERS: [(&str, Reader); 20] = [
     ("POST /v1/app", |body| app::read_new(body).is_ok()),
     ("PATCH /v1/app/{app_name}", |body| app::read_patch(body).is_ok()),
     ("POST /v1/app/{app_name}/version", |body| version_body::read_new(body).is_ok()),
@@ -34,6 +35,8 @@ const READERS: [(&str, Reader); 18] = [
     ("PATCH /v1/storage/endpoint/{endpoint_name}/pull-profile/{pull_profile_name}", |body| {
         pull_profile::read_patch(body).is_ok()
     }),
+    ("POST /v1/ips/lookup", |body| lookup::read(body).is_ok()),
+    ("POST /v1/telemetry/active-deployments", |body| telemetry::read(body).is_ok()),
     ("POST /spawnpoint/v1/tokens", |body| crate::admin::tokens::read(body).is_ok()),
 ];
 

@@ -171,10 +171,16 @@ impl<'a> Place<'a> {
     /// Of a deployment.
     #[must_use]
     pub fn of(view: &'a DeploymentView) -> Option<Self> {
+        Some(Self::at(&view.place.as_ref()?.location))
+    }
+
+    /// Of a site.
+    #[must_use]
+    pub fn at(location: &'a Location) -> Self {
         let Location { city, country, continent, administrative_division, timezone, latitude, longitude } =
-            &view.place.as_ref()?.location;
+            location;
         let (latitude, longitude) = (*latitude, *longitude);
-        Some(Self { city, country, continent, administrative_division, timezone, latitude, longitude })
+        Self { city, country, continent, administrative_division, timezone, latitude, longitude }
     }
 }
 

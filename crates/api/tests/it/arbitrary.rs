@@ -3,7 +3,9 @@
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use spawnpoint_api::list_query;
-use spawnpoint_api::wire::{app, available, bulk_stop, deploy_v1, deploy_v2, report, tags, version_body};
+use spawnpoint_api::wire::{
+    app, available, bulk_stop, deploy_v1, deploy_v2, lookup, report, tags, telemetry, version_body,
+};
 
 /// Any JSON, as deep as a body would be.
 fn any_json() -> impl Strategy<Value = Value> {
@@ -147,6 +149,10 @@ const DEPLOYMENT: &[&str] = &[
     "location",
     "latitude",
     "longitude",
+    "addresses",
+    "deployments",
+    "ips",
+    "webhook_url",
 ];
 const QUERY: &[&str] = &["filters", "order_by"];
 
@@ -177,6 +183,8 @@ proptest! {
         prop_assert!(all_named(tags::read_name(&body).err()));
         prop_assert!(all_named(report::read(&body).err()));
         prop_assert!(all_named(available::read(&body).err()));
+        prop_assert!(all_named(lookup::read(&body).err()));
+        prop_assert!(all_named(telemetry::read(&body).err()));
         let stops = bulk_stop::read(&body);
         let whole = stops.iter().all(|filters| !filters.is_empty() && filters.iter().all(|f| !f.values.is_empty()));
         prop_assert!(whole);

@@ -86,6 +86,7 @@ fn matrix() -> Vec<Row> {
         row("POST /v1/app", "/v1/app", Some(app), ADMINISTER, KEPT_OUT),
         row("PATCH /v1/app/{app_name}", "/v1/app/arena", change(), ADMINISTER, KEPT_OUT),
     ];
+    rows.extend(places());
     rows.extend(running());
     rows.extend(storages());
     let version_path = "/v1/app/arena/version/v1";
@@ -265,6 +266,21 @@ fn running() -> Vec<Row> {
             DEPLOY,
             &[202],
         ),
+    ]
+}
+
+/// Locations, addresses, telemetry.
+fn places() -> Vec<Row> {
+    let telemetry = "/v1/telemetry/active-deployments";
+    let compared = json!({"deployments": ["0123456789ab"], "ips": ["1.2.3.4"]});
+    let key = "/v1/telemetry/active-deployments/0123456789abcdef0123456789abcdef";
+    vec![
+        row("GET /v1/locations", "/v1/locations", None, READ, HARMLESS),
+        row("GET /v1/locations/beacons", "/v1/locations/beacons", None, READ, HARMLESS),
+        row("GET /v1/ip/{ip}/lookup", "/v1/ip/1.2.3.4/lookup", None, READ, HARMLESS),
+        row("POST /v1/ips/lookup", "/v1/ips/lookup", Some(json!({"addresses": []})), READ, HARMLESS),
+        row("POST /v1/telemetry/active-deployments", telemetry, Some(compared), READ, &[422]),
+        row("GET /v1/telemetry/active-deployments/{retrieval_key}", key, None, READ, KEPT_OUT),
     ]
 }
 

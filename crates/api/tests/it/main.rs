@@ -16,6 +16,7 @@ mod logs;
 mod metrics;
 mod openapi;
 mod own_token;
+mod places;
 mod rates;
 mod reference;
 mod routing;

@@ -1,7 +1,7 @@
 //! What the tests stand on: a router over an engine with three fake cities. [`World::end`] stops what runs and asserts that
 //! nothing is left over.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,9 +13,11 @@ use serde_json::{Value, json};
 use spawnpoint_api::{ApiConfig, ApiState, RateLimits, callback_router, render_status, router};
 use spawnpoint_driver::Security;
 use spawnpoint_driver::fake::{FakeConfig, FakeDriver, FakeEngine};
+use spawnpoint_engine::positions::{Positions, Region, Whereabouts};
 use spawnpoint_engine::webhooks::Network;
 use spawnpoint_engine::{Engine, Entropy, HostSetup, ManualClock, Options, Parts};
-use spawnpoint_model::site::{Host, Location, Site};
+use spawnpoint_model::geo::GeoPoint;
+use spawnpoint_model::site::{Beacon, Host, Location, Site};
 use spawnpoint_model::units::Resources;
 use spawnpoint_model::{CpuUnits, HostId, MemoryMib, Plaintext, Timestamp};
 use spawnpoint_store::{Database, Store, Vault};
@@ -237,6 +239,26 @@ pub fn deployment(version: &str) -> Value {
     })
 }
 
+/// Knows an address in each city: 203.0.113.10 in the first, .20 in the second, .30 in the third.
+struct Somewhere;
+
+impl Positions for Somewhere {
+    fn position(&self, address: IpAddr) -> Option<GeoPoint> {
+        let IpAddr::V4(v4) = address else { return None };
+        let [203, 0, 113, last @ (10 | 20 | 30)] = v4.octets() else { return None };
+        let (_, latitude, longitude) = CITIES[usize::from(last / 10 - 1)];
+        Some(GeoPoint { latitude, longitude })
+    }
+
+    fn whereabouts(&self, address: IpAddr) -> Option<Whereabouts> {
+        let point = Some(self.position(address)?);
+        let region =
+            |code: &str, name: &str| Some(Region { code: Some(code.into()), name: Some(name.into()) });
+        let continent = region("EU", "Europe");
+        Some(Whereabouts { continent, country: region("FR", "France"), point })
+    }
+}
+
 fn parts(store: &Store, clock: &Arc<ManualClock>, hosts: &[Arc<FakeEngine>]) -> Parts {
     let mut options =
         Options::new("games.test", "http://api.test", Plaintext::new("whsec_c3Bhd25wb2ludC10ZXN0cw=="));
@@ -262,6 +284,12 @@ fn parts(store: &Store, clock: &Arc<ManualClock>, hosts: &[Arc<FakeEngine>]) -> 
             private_fleet: None,
             cordoned: false,
             base_clock_mhz: 2000,
+            // The third city has none.
+            beacon: (*city != "tokyo").then(|| Beacon {
+                host: "203.0.113.9".into(),
+                udp_port: Some(8090),
+                tcp_port: (*city == "lyon").then_some(8091),
+            }),
         };
         let driver = Arc::new(FakeDriver::on(fake.clone(), store.installation(), id));
         HostSetup {
@@ -276,7 +304,7 @@ fn parts(store: &Store, clock: &Arc<ManualClock>, hosts: &[Arc<FakeEngine>]) -> 
         options,
         clock: clock.clone(),
         entropy: Arc::new(Entropy::from_system()),
-        positions: Arc::new(spawnpoint_engine::positions::NoPositions),
+        positions: Arc::new(Somewhere),
         render_status: Arc::new(render_status),
         store: store.clone(),
         vault: Arc::new(vault()),

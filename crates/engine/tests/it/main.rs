@@ -13,5 +13,6 @@ mod recovery;
 mod stop;
 mod storage;
 mod tags;
+mod telemetry;
 mod webhooks;
 mod world;

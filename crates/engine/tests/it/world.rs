@@ -385,6 +385,7 @@ async fn start(
             private_fleet: None,
             cordoned: false,
             base_clock_mhz: 2000,
+            beacon: None,
         };
         let driver = Arc::new(FakeDriver::on(fake.clone(), store.installation(), id));
         HostSetup {

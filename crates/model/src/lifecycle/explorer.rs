@@ -122,6 +122,7 @@ impl World {
                 WebhookEvent::Ready => 0,
                 WebhookEvent::Error => 1,
                 WebhookEvent::Terminated => 2,
+                WebhookEvent::Telemetry => panic!("no change of a deployment announces that"),
             }] += 1;
         }
         if let Some(next) = &decision.next {

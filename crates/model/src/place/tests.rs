@@ -46,6 +46,7 @@ fn host_at(id: &str, city: &str, country: &str, at: GeoPoint) -> HostView {
         private_fleet: None,
         cordoned: false,
         base_clock_mhz: 2000,
+        beacon: None,
     };
     let state =
         HostState { free: Room { resources: WHOLE, ports: 100 }, images: Arc::default(), healthy: true };

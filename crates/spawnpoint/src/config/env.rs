@@ -106,6 +106,7 @@ pub(super) fn warnings(variables: &Variables) -> Vec<String> {
         "SECRETS",
         "LIMITS",
         "WEBHOOKS",
+        "BEACON",
         "CALLBACK",
         "RETENTION",
         "LOG",

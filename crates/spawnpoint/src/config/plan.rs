@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use spawnpoint_driver::Security;
 use spawnpoint_model::geo::GeoPoint;
-use spawnpoint_model::site::{Location, Site};
+use spawnpoint_model::site::{Beacon, Location, Site};
 use spawnpoint_model::units::Resources;
 use spawnpoint_model::{CpuUnits, HostId, MemoryMib};
 
@@ -47,6 +47,8 @@ pub struct HostPlan {
     pub port_range: RangeInclusive<u16>,
     /// The private fleet it belongs to.
     pub private_fleet: Option<String>,
+    /// What answers pings near it.
+    pub beacon: Option<Beacon>,
     /// Takes no new deployments.
     pub cordoned: bool,
     /// Told to game servers.
@@ -166,13 +168,14 @@ impl Config {
         let mut plan = Plan { sites: Vec::new(), hosts: Vec::new() };
         let mut names = BTreeSet::new();
         for (index, site) in sites.iter().enumerate() {
-            let key = format!("site[{index}]");
+            let site_key = format!("site[{index}]");
+            let key = &site_key;
             check_name(&site.name).map_err(|text| Problem::at(format!("{key}.name"), text))?;
             if plan.sites.iter().any(|other| other.id.as_str() == site.name) {
                 let text = format!("two sites are named {:?}", site.name);
                 return Err(Problem::at(format!("{key}.name"), text));
             }
-            let placed = Arc::new(site.placed(&key)?);
+            let placed = Arc::new(site.placed(key)?);
             plan.sites.push(Arc::clone(&placed));
             let own = [Host { base_clock_mhz: super::default_base_clock_mhz(), ..Host::named(&site.name) }];
             let hosts = if site.hosts.is_empty() { &own[..] } else { &site.hosts[..] };
@@ -182,11 +185,23 @@ impl Config {
                     let text = format!("two hosts are named {:?}", host.name);
                     return Err(Problem::at(format!("{key}.name"), text));
                 }
-                plan.hosts.push(host.placed(&key, site.driver, &placed)?);
+                let mut planned = host.placed(&key, site.driver, &placed)?;
+                planned.beacon = self.beacon_of(site, host, &planned, &site_key, &key)?;
+                plan.hosts.push(planned);
                 plan.check_newest_host(&key, kernel)?;
             }
         }
         Ok(plan)
+    }
+}
+
+impl HostPlan {
+    /// Whether it is on this machine, as far as can be told.
+    pub(super) fn is_local(&self) -> bool {
+        match &self.driver {
+            DriverPlan::Docker(endpoint) => endpoint.is_local(),
+            DriverPlan::Fake => true,
+        }
     }
 }
 
@@ -287,6 +302,7 @@ impl Host {
             capacity,
             port_range: self.port_range.0.clone(),
             private_fleet: self.private_fleet.clone(),
+            beacon: None,
             cordoned: self.cordoned,
             base_clock_mhz: self.base_clock_mhz,
             security: self.security.into(),
@@ -337,6 +353,7 @@ fn local_site() -> super::Site {
         longitude: 0.0,
         tags: Vec::new(),
         driver: DriverKind::Auto,
+        beacon: None,
         hosts: Vec::new(),
     }
 }

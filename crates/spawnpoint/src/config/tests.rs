@@ -57,6 +57,7 @@ fn every_option_stands_in_the_default_file_and_in_the_guide() {
         "webhooks",
         "storage",
         "geo",
+        "beacon",
         "callback",
         "retention",
         "metrics",
@@ -127,6 +128,20 @@ fn a_mistake_names_the_line_the_key_and_what_is_allowed() {
         ("[log]\nformat = \"xml\"\n", &["line 2", "`xml`", "`json`"]),
         ("[webhooks]\nallow_networks = [\"10.0.0.0/33\"]\n", &["line 2", "10.0.0.0/33", "10.0.0.0/8"]),
         ("\n[domain]\nsuffix = \"a..b\"\n", &["line 3", "domain.suffix", "play.example.com"]),
+        ("[beacon]\nudp_port = 60000\n", &["line 2", "beacon.udp_port", "1 to 59999"]),
+        (
+            "[beacon]\nenabled = true\nudp_port = 0\ntcp_port = 0\n",
+            &["line 2", "beacon.enabled", "udp_port or a tcp_port"],
+        ),
+        ("[beacon]\npublic_host = \"a b\"\n", &["line 2", "beacon.public_host", "an address or a name"]),
+        (
+            "[beacon]\nenabled = true\ntcp_port = 30000\n",
+            &["line 3", "beacon.tcp_port", "port_range of host local"],
+        ),
+        (
+            "[[site]]\nname = \"a\"\ncity = \"X\"\nlatitude = 1\nlongitude = 0\nbeacon = { udp_port = 8090 }\n",
+            &["line 6", "site[0].beacon.host", "players reach it"],
+        ),
         ("[callback]\nport = 0\n", &["line 2", "callback.port", "1 to 65535"]),
         ("[callback]\nurl = \"ftp://x\"\n", &["line 2", "http://"]),
         (
@@ -173,6 +188,9 @@ fn a_mistake_in_a_host_names_its_line() {
             "[[site.host]]\nname = \"h\"\nendpoint = \"tcp://games.example:2376\"\ntls = { ca = \"a\", cert = \"b\", key = \"c\" }\n".into(),
             &["line 6", "public_address", "say where players reach it"],
         ),
+        ("[[site.host]]\nname = \"h\"\nbeacon = { udp_port = 0 }\n".into(), &["line 8", "host[0].beacon.udp_port", "1 to 59999"]),
+        ("[[site.host]]\nname = \"h\"\nbeacon = { host = \"0.0.0.0\", udp_port = 1 }\n".into(), &["line 8", "beacon.host", "no address that players"]),
+        ("[[site.host]]\nname = \"h\"\nbeacon = {}\n".into(), &["line 8", "beacon", "needs a udp_port or a tcp_port"]),
         ("[[site.host]]\nname = \"h\"\n[[site.host]]\nname = \"h\"\n".into(), &["line 9", "two hosts are named"]),
         (
             format!("[[site.host]]\nname = \"a\"\n{capacity}\n[[site.host]]\nname = \"b\"\n{capacity}\n"),
@@ -189,6 +207,36 @@ fn a_mistake_in_a_host_names_its_line() {
             assert!(message.contains(part), "{hosts:?} gave {message:?}, in which {part:?} is missing");
         }
     }
+}
+
+#[test]
+fn a_host_has_its_own_beacon_or_its_sites_or_that_of_this_machine() {
+    let hosts = "beacon = { host = \"b.example\", tcp_port = 7 }\n\
+        [[site.host]]\nname = \"own\"\npublic_address = \"203.0.113.7\"\nbeacon = { udp_port = 9 }\ndriver = \"fake\"\n\
+        [[site.host]]\nname = \"sites\"\ndriver = \"fake\"\n";
+    let tls = "tls = { ca = \"a\", cert = \"b\", key = \"c\" }";
+    let elsewhere = format!(
+        "[[site]]\nname = \"t\"\ncity = \"T\"\nlatitude = 1\nlongitude = 2\n\
+         [[site.host]]\nname = \"here\"\npublic_address = \"203.0.113.8\"\ndriver = \"fake\"\n\
+         [[site.host]]\nname = \"away\"\nendpoint = \"tcp://203.0.113.9:2376\"\n{tls}\n"
+    );
+    let of = |section: &str| {
+        let loaded = load_text(&format!("{section}{}{elsewhere}", site(hosts))).unwrap();
+        let shown = |plan: &HostPlan| match &plan.beacon {
+            Some(beacon) => {
+                let port = |port: Option<u16>| port.map_or("-".to_owned(), |port| port.to_string());
+                format!("{} {} {}", beacon.host, port(beacon.udp_port), port(beacon.tcp_port))
+            }
+            None => "none".to_owned(),
+        };
+        loaded.plan.hosts.iter().map(shown).collect::<Vec<_>>()
+    };
+    let named = ["203.0.113.7 9 -", "b.example - 7"];
+    assert_eq!(of(""), [named[0], named[1], "none", "none"]);
+    let on = "[beacon]\nenabled = true\ntcp_port = 0\n";
+    assert_eq!(of(on), [named[0], named[1], "203.0.113.8 8090 -", "none"]);
+    let with_name = format!("{on}public_host = \"ping.example\"\n");
+    assert_eq!(of(&with_name), [named[0], named[1], "ping.example 8090 -", "none"]);
 }
 
 #[test]

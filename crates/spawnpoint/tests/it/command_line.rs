@@ -40,6 +40,8 @@ fn wrong_usage_exits_2_and_help_and_version_exit_0() {
         (&["nonsense"][..], 2),
         (&["token", "create"], 2),
         (&["serve", "--listen", "nowhere"], 2),
+        (&["beacon", "--listen", "127.0.0.1:0"], 2),
+        (&["beacon", "--listen", "127.0.0.1:60000"], 2),
         (&["--help"], 0),
         (&["version"], 0),
         (&["--version"], 0),

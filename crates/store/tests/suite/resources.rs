@@ -1,6 +1,7 @@
 //! Capacity and ports: never more than there is, never twice, and no harm to neighbours in a group.
 
 use spawnpoint_model::Timestamp;
+use spawnpoint_model::geo::GeoPoint;
 use spawnpoint_model::port::Transport::{Tcp, Udp};
 use spawnpoint_store::{Conflict, HostUsage, StoreError, Tx};
 
@@ -125,6 +126,27 @@ on_both! {
         assert_eq!(world.store.find_request("tok1/abc", after(61)).await, Ok(Some(request(3, 120))));
         world.commit(|tx| tx.purge_requests(after(120))).await.unwrap();
         assert_eq!(world.store.find_request("tok1/abc", NOW).await, Ok(None));
+    }
+
+    async fn a_telemetry_request_is_kept_until_it_expires_and_of_a_token_the_newest(world: &World) {
+        let record = |n: u64, token: &str, made: u64| spawnpoint_store::TelemetryRecord {
+            key: format!("key{n}"), token: token.into(), deployments: vec![id(n), id(n + 1)],
+            players: vec![GeoPoint { latitude: 45.75, longitude: -4.85 }],
+            created_at: after(made), expires_at: after(made + 60),
+        };
+        for n in 0..4 {
+            world.commit(|tx| tx.insert_telemetry(&record(n, "one", n), 3)).await.unwrap();
+        }
+        world.commit(|tx| tx.insert_telemetry(&record(9, "two", 0), 3)).await.unwrap();
+        assert_eq!(world.store.find_telemetry("key0", after(5)).await, Ok(None), "the oldest of four");
+        for (n, token, made) in [(1, "one", 1), (2, "one", 2), (3, "one", 3), (9, "two", 0)] {
+            let found = world.store.find_telemetry(&format!("key{n}"), after(5)).await;
+            assert_eq!(found, Ok(Some(record(n, token, made))));
+        }
+        assert_eq!(world.store.find_telemetry("key1", after(61)).await, Ok(None), "expired, if not yet deleted");
+        world.commit(|tx| tx.purge_telemetry(after(62))).await.unwrap();
+        assert_eq!(world.store.find_telemetry("key2", NOW).await, Ok(None));
+        assert!(world.store.find_telemetry("key3", NOW).await.unwrap().is_some());
     }
 
     async fn of_many_requests_with_one_key_exactly_one_makes_a_deployment(world: &World) {

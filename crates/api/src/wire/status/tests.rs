@@ -86,6 +86,7 @@ fn placed(phase: Phase, ready: bool) -> DeploymentView {
         location,
         private_fleet: None,
         base_clock_mhz: 2000,
+        beacon: None,
     }));
     let row = Arc::make_mut(&mut view.deployment);
     row.state.phase = phase;
