@@ -19,6 +19,7 @@ pub mod api;
 pub mod docker;
 pub mod events;
 pub mod http;
+pub mod mmdb;
 pub mod player;
 pub mod ports;
 pub mod random;

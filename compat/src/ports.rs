@@ -44,6 +44,18 @@ impl Ports {
         self.first + 2
     }
 
+    /// For the server's own beacon, UDP and TCP.
+    #[must_use]
+    pub const fn beacon(&self) -> u16 {
+        self.first + 5
+    }
+
+    /// For a beacon on what stands for another machine.
+    #[must_use]
+    pub const fn far_beacon(&self) -> u16 {
+        self.first + 6
+    }
+
     /// For the games of host `index` of `of`, as a configuration says it.
     #[must_use]
     pub fn games(&self, index: u16, of: u16) -> String {

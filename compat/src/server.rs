@@ -62,6 +62,28 @@ fn site(driver: &str, ports: &Ports) -> String {
     )
 }
 
+/// A process beside the server.
+#[derive(Debug)]
+pub struct Beside(Child);
+
+impl Beside {
+    /// SIGTERM, and the end that comes of it.
+    ///
+    /// # Panics
+    /// It has not ended after 12 s.
+    #[must_use]
+    pub fn terminate(mut self) -> ExitStatus {
+        terminate(&mut self.0)
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 impl Server {
     /// Starts one. `configuration` gives what the configuration holds besides the listeners. Rate limits are off unless it
     /// sets them.
@@ -126,12 +148,7 @@ impl Server {
     /// # Panics
     /// It has not ended after 12 s.
     pub fn terminate(&mut self) -> ExitStatus {
-        let mut child = self.child.take().unwrap();
-        let sent = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
-        assert!(sent.is_ok_and(|status| status.success()), "SIGTERM could not be sent");
-        eventually("the server has ended after SIGTERM", Duration::from_secs(12), || {
-            child.try_wait().unwrap()
-        })
+        terminate(&mut self.child.take().unwrap())
     }
 
     /// Whether its process runs.
@@ -154,6 +171,17 @@ impl Server {
         let output = self.command(arguments).output().unwrap();
         let text = [output.stdout, output.stderr].concat();
         Outcome { code: output.status.code(), text: String::from_utf8_lossy(&text).into_owned() }
+    }
+
+    /// Starts another command of the binary that runs until it is killed, as it is when what this gives is dropped.
+    ///
+    /// # Panics
+    /// The binary cannot be run.
+    #[must_use]
+    pub fn beside(&self, arguments: &[&str]) -> Beside {
+        let log = OpenOptions::new().create(true).append(true).open(self.log_file()).unwrap();
+        let mut command = self.command(arguments);
+        Beside(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap())
     }
 
     /// `spawnpoint audit`, which must find nothing.
@@ -228,6 +256,13 @@ impl Drop for Server {
             installation.remove();
         }
     }
+}
+
+/// SIGTERM, and the end that comes of it.
+fn terminate(child: &mut Child) -> ExitStatus {
+    let sent = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+    assert!(sent.is_ok_and(|status| status.success()), "SIGTERM could not be sent");
+    eventually("the process has ended after SIGTERM", Duration::from_secs(12), || child.try_wait().unwrap())
 }
 
 /// The binary under test: the one that `SPAWNPOINT_BIN` names, or the one beside this test, which is built if it is not there.

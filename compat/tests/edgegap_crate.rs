@@ -11,7 +11,7 @@ use edgegap::apis::context_api as context;
 use edgegap::apis::deployment_tags_api as tags;
 use edgegap::apis::deployments_api as deployments;
 use edgegap::apis::endpoint_storage_api as storages;
-use edgegap::apis::{Error, ip_lookup_api, metrics_api, monitoring_api};
+use edgegap::apis::{Error, ip_lookup_api, locations_api, metrics_api, monitoring_api, telemetry_api};
 use edgegap::models;
 use serde_json::{Value, json};
 use spawnpoint_compat::docker::Engine;
@@ -213,7 +213,7 @@ fn the_edgegap_crate_deploys_a_real_container_that_answers_and_that_knows_its_co
 
 /// What the crate has and Spawnpoint has not: the functions, an address of theirs, and why. A row whose address is served by
 /// now has to go, and its functions have to be driven.
-const NOT_SERVED: [(&str, &str, &str, &str); 10] = [
+const NOT_SERVED: [(&str, &str, &str, &str); 7] = [
     (
         "app_version_whitelist_{get,post,entry_get,entry_delete}",
         "GET",
@@ -226,14 +226,6 @@ const NOT_SERVED: [(&str, &str, &str, &str); 10] = [
         "GET",
         "/v1/sessions",
         "sessions are issue 4's",
-    ),
-    ("i_p_lookup, i_ps_lookup", "POST", "/v1/ips/lookup", "no plugin calls them; later, with locations"),
-    ("locations_get, location_beacon_list", "GET", "/v1/locations", "come with beacons in a later issue"),
-    (
-        "active_deployment_telemetry_{get,post}",
-        "POST",
-        "/v1/telemetry/active-deployments",
-        "retired by Edgegap",
     ),
     (
         "registry_image_tag_list, image_tag_delete",
@@ -517,6 +509,59 @@ fn the_edgegap_crate_keeps_storages_and_pull_profiles() {
         assert_eq!(refused, 404);
     }
     server.audit();
+}
+
+#[test]
+fn the_edgegap_crate_reads_locations_beacons_and_addresses() {
+    let server = Server::start(|ports| {
+        let own = format!("[beacon]\nenabled = true\nudp_port = {}\ntcp_port = 0\n", ports.beacon());
+        own + &server::fake(ports)
+    });
+    let client = client(&server);
+    server.api.describe("arena", "v1", ("fake-game", "1"), &json!({}));
+    let listed = |app: Option<&str>, version: Option<&str>| {
+        let list = locations_api::locations_get(&client, app, version, Some("standard"), Some("true"));
+        list.map(|list| list.locations.unwrap().into_iter().map(|place| place.city).collect::<Vec<_>>())
+    };
+    assert_eq!(listed(None, None).unwrap(), ["Montreal"]);
+    assert_eq!(listed(Some("arena"), Some("v1")).unwrap(), ["Montreal"]);
+    assert_eq!(code(listed(Some("arena"), Some("none"))), 400);
+    let beacons = locations_api::location_beacon_list(&client).unwrap();
+    assert_eq!(beacons.count, Some(1));
+    let beacon = &beacons.locations.unwrap()[0];
+    assert_eq!((beacon.udp_port, beacon.tcp_port), (Some(i32::from(server.ports.beacon())), None));
+    assert_eq!((beacon.location.city.as_str(), beacon.location.latitude), ("Montreal", 45.5));
+
+    let one = ip_lookup_api::i_p_lookup(&client, "192.0.2.1").unwrap();
+    assert_eq!((one.ip_address.as_str(), one.location), ("192.0.2.1", None));
+    assert_eq!(code(ip_lookup_api::i_p_lookup(&client, "nowhere")), 400);
+    let both = models::IpAddressesLookupPayload::new(vec!["192.0.2.1".to_owned(), "2001:db8::1".to_owned()]);
+    let both = ip_lookup_api::i_ps_lookup(&client, both).unwrap().addresses;
+    assert_eq!(both.iter().filter_map(|one| one.r#type.as_deref()).collect::<Vec<_>>(), ["ipv4", "ipv6"]);
+}
+
+#[test]
+fn the_edgegap_crate_compares_deployments_in_every_state() {
+    let server = Server::start(server::fake);
+    let client = client(&server);
+    describe_states(&server);
+    let subjects = in_every_state(&server);
+    let asked = |ids: &[String]| {
+        let request =
+            models::ActiveDeploymentTelemetryRequest::new(ids.to_vec(), vec!["192.0.2.1".to_owned()]);
+        telemetry_api::active_deployment_telemetry_post(&client, request)
+    };
+    each("telemetry", &subjects, [422, 200, 200, 200, 200, 200], |id| told(asked(&[id.to_owned()])));
+    let ticket = asked(&subjects).unwrap();
+    let result = telemetry_api::active_deployment_telemetry_get(&client, &ticket.retrieval_key).unwrap();
+    let found: Vec<&str> = result.scores.iter().map(|score| score.request_id.as_str()).collect();
+    assert_eq!(
+        found,
+        [subjects[1].as_str(), &subjects[2]],
+        "one that is being deployed, and one that is ready"
+    );
+    assert!(result.partial_result);
+    assert_eq!(code(telemetry_api::active_deployment_telemetry_get(&client, "none")), 404);
 }
 
 #[test]

@@ -36,13 +36,15 @@ RULES = [
     (r"GET /v1/status/", 400, r"Bad Request ID provided", "an unknown id is 400 here and not 404, as on the live platform"),
     (DEPLOY + r"|:available$", 400, r"(app_version|version(_name)?|application|app_name): .*(has no version|no application|not active)",
      "the application and version must exist"),
+    (r"GET /v1/locations$", 400, r"(app|version): .*(has no version|no application|is missing)", "the application and version must exist"),
+    (r"POST /v1/telemetry/", 422, r"none of these deployments is there", "one of the deployments must exist"),
     (DEPLOY, 422, r".*", "no host has room, or none has the image that is asked for"),
     (r"POST /v1/deploy$", 400, r"ip_list: or geo_ip_list or location is needed|(geo_)?ip_list: must not be empty",
      "one of three fields is needed"),
     (r"", 400, r"(environment_variables|env_vars|envs)\[\d+\]\.key: .* is given twice", "keys are unique once they are cleaned"),
     (r"", 400, r"(environment_variables|env_vars|envs): must have at most \d+ bytes in all", "bytes, not characters"),
     (r"", 400, r"(webhook\w*(\.url)?|webhook_url): must be an http or https address with a host", "addresses have a grammar"),
-    (DEPLOY, 400, r"webhook\w*(\.url)?: its address is not one that may be called from here",
+    (DEPLOY + "|/v1/telemetry/", 400, r"webhook\w*(\.url)?: its address is not one that may be called from here",
      "addresses that are never called, whatever they look like"),
     (r"", 400, r"(req_memory|resources\.memory_mib|memory_mib): must be \d+ to \d+ MiB \(at most twice the CPU units\)",
      "two fields together"),
@@ -171,6 +173,12 @@ def new_deployment():
     return made and made["request_id"]
 
 
+def new_telemetry():
+    body = {"deployments": [standing()], "ips": ["192.0.2.1"]}
+    made = call("POST", "/v1/telemetry/active-deployments", body)
+    return made and made["retrieval_key"]
+
+
 call("POST", "/v1/app", {"name": "fixture", "is_active": True, "image": ""})
 call("POST", "/v1/app/fixture/version", VERSION)
 call("POST", "/v1/storage/endpoint", STORAGE)
@@ -247,6 +255,8 @@ def point_at_the_world(case):
             if label.startswith("DELETE") and "/app/" in label:
                 link = f"/v1/storage/endpoint/{names['endpoint_name']}/pull-profile/maps/app/{names['app_name']}/version/v1"
                 call("PUT", link)
+        if "retrieval_key" in names:
+            names["retrieval_key"] = new_telemetry() or names["retrieval_key"]
         if "request_id" in names:
             fresh = ends_or_changes(label) and "/tags" not in label
             deployment = (new_deployment() if fresh else None) or standing()
@@ -259,6 +269,11 @@ def point_at_the_world(case):
     headers_are_wrong = case.meta is not None and case.meta.is_negative_at(ParameterLocation.HEADER)
     if "Idempotency-Key" in (case.headers or {}) and not headers_are_wrong:
         case.headers["Idempotency-Key"] = f"key-{next(numbers)}"
+    query_is_wrong = case.meta is not None and case.meta.is_negative_at(ParameterLocation.QUERY)
+    if case.query and label == "GET /v1/locations" and not query_is_wrong:
+        case.query.update({name: value for name, value in (("app", "fixture"), ("version", "v1")) if name in case.query})
+        if "version" in case.query:
+            case.query["app"] = "fixture"
     body_is_wrong = case.meta is None or case.meta.is_negative_at(ParameterLocation.BODY)
     if isinstance(case.body, dict) and not body_is_wrong:
         if dice.random() < 0.7:
@@ -271,6 +286,8 @@ def point_at_the_world(case):
             for name in ("resources", "filters", "require_cached_locations", "city", "country", "continent", "region",
                          "administrative_division"):
                 case.body.pop(name, None)
+        if "deployments" in case.body and "/telemetry/" in label:
+            case.body["deployments"] = [standing(), *case.body["deployments"][:99]]
         if label in NAMED_ANEW and isinstance(case.body.get("name"), str):
             case.body["name"] = f"{case.body['name'][:40]}-{next(numbers)}"
 

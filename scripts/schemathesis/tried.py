@@ -7,7 +7,7 @@ import json
 import sys
 
 FIXED = {
-    "GET /monitor", "GET /v1/ip", "GET /v1/wizard/registry-credentials", "GET /spawnpoint/v1/audit",
+    "GET /monitor", "GET /v1/ip", "GET /v1/locations/beacons", "GET /v1/wizard/registry-credentials", "GET /spawnpoint/v1/audit",
     "GET /spawnpoint/v1/tokens", "POST /v1/wizard/init-quick-start", "GET /swagger.json", "GET /openapi.json",
 }
 
