@@ -50,9 +50,15 @@ impl Engine {
     pub async fn container_logs(&self, actor: &Actor, id: DeploymentId) -> Result<ContainerLogs, Error> {
         let row = self.find_visible(actor, id).await?;
         let link = self.logs_link(id).await?;
-        let live = self.live_log(&row).await?;
+        let live = self.live_log(&row).await;
         // Read afterwards: a workload that was gone by now has left its log here.
         let kept = self.inner.store.kept_logs(id).await?;
+        let is_kept = || kept.iter().any(|log| log.attempt == row.state.attempt);
+        let live = match live {
+            // Its host is removing it just now, or does not answer: what was kept before that is all there is to come.
+            Err(_) if is_kept() => None,
+            answer => answer?,
+        };
         let crash = kept.iter().filter(|log| log.crashed).find_map(|log| {
             Some(Crash { exit: log.exit?, log: unpacked(log), restarts: row.state.restarts })
         });

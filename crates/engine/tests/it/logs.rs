@@ -219,6 +219,21 @@ on_both! {
         world.hosts.iter().for_each(|host| host.set_unreachable(false));
     }
 
+    async fn what_was_kept_is_shown_while_its_host_cannot_remove_the_rest(world: &mut World) {
+        let id = world.deploy_ready("v1").await;
+        let broken = || DriverError::Internal("marked for removal".to_owned());
+        for host in &world.hosts {
+            host.fail_next(Op::Remove, broken());
+        }
+        world.stop(id).await.unwrap();
+        world.eventually("it is kept", async || !world.kept(id).await.is_empty()).await;
+        world.hosts.iter().for_each(|host| host.set_unreachable(true));
+        let shown = world.engine.container_logs(&world.admin, id).await.unwrap();
+        assert!(!shown.log.text().is_empty());
+        world.hosts.iter().for_each(|host| host.set_unreachable(false));
+        world.until(id, Status::Terminated).await;
+    }
+
     async fn a_follower_sees_every_attempt_over_silences_of_the_host(world: &mut World) {
         world.restarting("again", "fake/game:log-2", RestartPolicy::Always).await;
         let id = world.deploy_ready("again").await;
