@@ -118,7 +118,8 @@ impl Engine {
     /// Places and stores a deployment; it is durable when this returns. Everything after it is asynchronous.
     ///
     /// # Errors
-    /// `Invalid` (unknown or inactive application or version, under the fields `application` and `version`),
+    /// `Invalid` (unknown or inactive application or version, under the fields `application` and `version`; only unknown
+    /// preferred hosts, under `private_host_ids`),
     /// `Forbidden`, `Conflict` (idempotency key used with another body), `Unavailable`. Nothing was created then.
     pub async fn deploy(
         &self,
@@ -139,6 +140,9 @@ impl Engine {
             return Ok(outcome);
         }
         let version = self.deployable(&request).await?;
+        if self.none_is_known(&request.preferred_hosts) {
+            return Err(Invalid::new("private_host_ids", "none of these hosts exists").into());
+        }
         let profiles = self.inner.catalog.profiles(&version.app, &version.name).await?;
         let row = self.new_row(&request, &version, &profiles)?;
         for _ in 0..PLACEMENTS_MAX {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use spawnpoint_model::lifecycle::Rules;
+use spawnpoint_model::site::PrivateFleet;
 use spawnpoint_model::{Deployment, Timestamp};
 use spawnpoint_store::{Store, Vault};
 use tokio::sync::Semaphore;
@@ -118,6 +119,8 @@ pub struct Parts {
     pub vault: Arc<Vault>,
     /// Where workloads run.
     pub hosts: Vec<HostSetup>,
+    /// The private fleets that hosts may belong to.
+    pub private_fleets: Vec<PrivateFleet>,
 }
 
 /// Everything that Spawnpoint can do. Cheap to clone.
@@ -163,6 +166,7 @@ impl Engine {
     /// The store cannot be read, or the HTTP client for webhooks cannot be made.
     pub async fn start(parts: Parts) -> Result<Self, Error> {
         let engine = Self::assemble(parts)?;
+        engine.see_hosts().await?;
         engine.load().await?;
         crate::tasks::start(&engine).await;
         engine.inner.ready.store(true, Ordering::SeqCst);
@@ -180,12 +184,13 @@ impl Engine {
     }
 
     fn assemble(parts: Parts) -> Result<Self, Error> {
-        let Parts { options, clock, entropy, positions, render_status, store, vault, hosts } = parts;
+        let Parts { options, clock, entropy, positions, render_status, store, vault, hosts, private_fleets } =
+            parts;
         let sender = Sender::new(&options).map_err(Error::Internal)?;
         let s3 = S3::new(&options.storage_networks).map_err(Error::Internal)?;
         let inner = Inner {
             rows: Rows::new(store.clone()),
-            fleet: Fleet::new(hosts),
+            fleet: Fleet::new(hosts, private_fleets),
             catalog: Catalog::new(store.clone()),
             tokens: Tokens::new(store.clone()),
             reconciler: Reconciler::default(),
@@ -217,6 +222,7 @@ impl Engine {
         let inner = &self.inner;
         inner.tokens.load().await?;
         inner.fleet.load(&inner.store.host_usage().await?, &inner.store.port_leases(None).await?);
+        inner.fleet.load_settings(inner.store.host_settings().await?, self.now());
         if inner.rows.is_exact() {
             for row in inner.store.live_deployments().await? {
                 inner.rows.put(&Arc::new(row));

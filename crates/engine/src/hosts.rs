@@ -9,17 +9,20 @@ mod pool;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use spawnpoint_driver::{Driver, Security};
+use spawnpoint_model::host_settings::{Drain, HostSettings, Standing};
 use spawnpoint_model::place::{
     Ask, Considered, HostState, HostView, Hosts, Room, Verdict, explain, place, summary,
 };
 use spawnpoint_model::port::{PortBinding, PortSpec};
-use spawnpoint_model::site::{Host, Site};
+use spawnpoint_model::site::{Host, PrivateFleet, Site};
 use spawnpoint_model::units::Resources;
 use spawnpoint_model::{HostId, Timestamp};
 use spawnpoint_store::{HostUsage, PortLease};
 use tokio::sync::Semaphore;
+
+use tokio::sync::Notify;
 
 use crate::clock::Entropy;
 use crate::view::HostPlace;
@@ -92,10 +95,18 @@ pub(crate) struct Fleet {
     runtimes: Vec<Arc<HostRuntime>>,
     by_id: HashMap<HostId, Arc<HostRuntime>>,
     table: Mutex<Table>,
+    /// What operators say of them; the store's copy is the truth.
+    settings: RwLock<HashMap<HostId, HostSettings>>,
+    /// Held from the reading of the settings until they are taken over, so that older ones never follow newer ones.
+    pub(crate) reading_settings: tokio::sync::Mutex<()>,
+    /// The private fleets of the config.
+    private: Vec<PrivateFleet>,
+    /// Rung when an operator said something.
+    pub(crate) bell: Notify,
 }
 
 impl Fleet {
-    pub(crate) fn new(setups: Vec<HostSetup>) -> Self {
+    pub(crate) fn new(setups: Vec<HostSetup>, private: Vec<PrivateFleet>) -> Self {
         let runtimes: Vec<Arc<HostRuntime>> = setups
             .into_iter()
             .enumerate()
@@ -118,13 +129,55 @@ impl Fleet {
             host: runtime.setup.host.clone(),
             state: HostState {
                 free: Room { resources: runtime.setup.host.capacity, ports: 0 },
-                images: Arc::new(HashSet::new()),
-                healthy: false,
+                ..HostState::default()
             },
         });
         let table = Table { hosts: Hosts::new(views.collect()), pools: Vec::new() };
         let by_id = runtimes.iter().map(|runtime| (runtime.id().clone(), runtime.clone())).collect();
-        Self { runtimes, by_id, table: Mutex::new(table) }
+        let (table, settings) = (Mutex::new(table), RwLock::default());
+        let (reading_settings, bell) = (tokio::sync::Mutex::default(), Notify::new());
+        Self { runtimes, by_id, table, settings, reading_settings, private, bell }
+    }
+
+    /// The private fleets, in the order of the config.
+    pub(crate) fn private(&self) -> &[PrivateFleet] {
+        &self.private
+    }
+
+    /// Replaces what operators say by what the store says.
+    pub(crate) fn load_settings(&self, all: Vec<HostSettings>, now: Timestamp) {
+        *self.settings.write() = all.into_iter().map(|said| (said.host.clone(), said)).collect();
+        self.apply_settings(now);
+    }
+
+    /// What operators say of a host.
+    pub(crate) fn settings(&self, id: &HostId) -> Option<HostSettings> {
+        self.settings.read().get(id).cloned()
+    }
+
+    /// What holds of a host at `now`.
+    pub(crate) fn standing(&self, host: &Host, now: Timestamp) -> Standing {
+        match self.settings.read().get(&host.id) {
+            Some(said) => said.standing(host.cordoned, now),
+            None => Standing { cordoned: host.cordoned, ..Standing::default() },
+        }
+    }
+
+    /// Has placement follow what operators say, at `now`. The hosts that are to be emptied by stopping, and are not empty.
+    pub(crate) fn apply_settings(&self, now: Timestamp) -> Vec<Arc<HostRuntime>> {
+        let mut to_empty = Vec::new();
+        let mut table = self.table.lock();
+        for runtime in &self.runtimes {
+            let standing = self.standing(&runtime.setup.host, now);
+            let view = &table.hosts.views()[runtime.number];
+            if standing.drain == Some(Drain::Stop) && view.state.free.resources != view.host.capacity {
+                to_empty.push(runtime.clone());
+            }
+            if view.is_cordoned() != standing.cordoned {
+                table.hosts.update(runtime.number, |state| state.cordoned = Some(standing.cordoned));
+            }
+        }
+        to_empty
     }
 
     pub(crate) fn all(&self) -> &[Arc<HostRuntime>] {
@@ -274,12 +327,27 @@ impl Fleet {
     }
 }
 
-/// Every host's reason as a sentence, as long as there are few enough hosts to be read.
+/// Every host's reason as a sentence, as long as there are few enough hosts to be read; of many, those of the host that was
+/// taken and of the hosts that were named.
 fn reasons(ask: &Ask<'_>, hosts: &Hosts) -> Vec<String> {
-    if hosts.views().len() > REASONS_MAX {
-        return vec![format!("{} hosts were considered; too many to list each", hosts.views().len())];
-    }
-    explain(ask, hosts).iter().map(ToString::to_string).collect()
+    let unknown = ask.preferred_hosts.iter().filter(|id| hosts.find(id).is_none());
+    let unknown = unknown.map(|id| format!("{id}: passed over, there is no such host"));
+    let count = hosts.views().len();
+    let mut reasons: Vec<String> = if count <= REASONS_MAX {
+        explain(ask, hosts).iter().map(ToString::to_string).collect()
+    } else {
+        let mut told = vec![format!("{count} hosts were considered; too many to list each")];
+        if !ask.preferred_hosts.is_empty() {
+            let named = |one: &&Considered<'_>| {
+                matches!(one.verdict, Verdict::Usable { rank: 1, .. })
+                    || ask.preferred_hosts.contains(&one.host.id)
+            };
+            told.extend(explain(ask, hosts).iter().filter(named).map(ToString::to_string));
+        }
+        told
+    };
+    reasons.extend(unknown);
+    reasons
 }
 
 fn shrink(free: &mut Room, by: Room) {

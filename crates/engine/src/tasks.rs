@@ -5,6 +5,7 @@
 //! | adopt | once, at start | each host is listed before anything is done on it; then every due row is woken |
 //! | watch | always, per host | hints from the engine wake rows |
 //! | resync | every 15 s, and when hints were lost, per host | probe, full list, differences; then strays are swept |
+//! | operators | every second, and when an operator said something of a host | cordons hosts, empties those that are drained |
 //! | timers | when due | deadlines, `max_duration`, retention of errors |
 //! | turns | when there are any | rows that were found by the thousand are woken one after the other |
 //! | webhooks | when due | the outbox is sent |
@@ -65,6 +66,7 @@ pub(crate) async fn start(engine: &Engine) {
         }
     }
     for (name, task) in [
+        ("operators", Task::Operators),
         ("timers", Task::Timers),
         ("turns", Task::Turns),
         ("webhooks", Task::Webhooks),
@@ -98,6 +100,7 @@ async fn wake_all(engine: &Engine) {
 
 #[derive(Clone, Copy)]
 enum Task {
+    Operators,
     Timers,
     Turns,
     Webhooks,
@@ -109,6 +112,7 @@ enum Task {
 impl Task {
     async fn run(self, engine: Engine) {
         match self {
+            Self::Operators => crate::host_settings::run(engine).await,
             Self::Timers => timers(engine).await,
             Self::Turns => crate::turns::run(engine).await,
             Self::Webhooks => crate::webhooks::run(engine).await,

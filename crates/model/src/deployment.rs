@@ -40,6 +40,8 @@ pub enum StopCause {
     Expired,
     /// Its process ended, and its restart policy let it.
     Exited,
+    /// Its host was emptied.
+    Drained,
     /// It had failed, and its record was kept long enough.
     Retired,
 }

@@ -13,6 +13,7 @@ pub mod deployment;
 pub mod env;
 pub mod filter;
 pub mod geo;
+pub mod host_settings;
 pub mod ids;
 pub mod invalid;
 pub mod lifecycle;

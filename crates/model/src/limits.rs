@@ -74,6 +74,8 @@ pub const TELEMETRY_DEPLOYMENTS_MAX: usize = 100;
 pub const TELEMETRY_KEPT_MAX: u32 = 100;
 /// Largest port of a beacon. Edgegap: 0 to 59999.
 pub const BEACON_PORT_MAX: u16 = 59_999;
+/// Characters of a host's id in a request. Ours have 63 at most; others' that are passed over may be longer.
+pub const HOST_ID_CHARS_MAX: usize = 255;
 /// Reports that are kept of one deployment.
 pub const REPORTS_MAX: u64 = 64;
 /// Characters of the reason of a report. Edgegap: 255.

@@ -152,7 +152,7 @@ impl<'a> Wanted<'a> {
         {
             return Some(Refusal::Private { fleet });
         }
-        if host.cordoned {
+        if view.is_cordoned() {
             return Some(Refusal::Cordoned);
         }
         if !state.healthy {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::geo::GeoPoint;
 use crate::ids::{HostId, SiteId};
 use crate::units::Resources;
 
@@ -65,10 +66,32 @@ pub struct Host {
     pub port_range: RangeInclusive<u16>,
     /// The private fleet it belongs to; `None` = shared.
     pub private_fleet: Option<String>,
-    /// Takes no new deployments.
+    /// Takes no new deployments, unless its operator says otherwise ([`crate::host_settings`]).
     pub cordoned: bool,
     /// Base clock of its CPU in MHz, told to containers.
     pub base_clock_mhz: u32,
     /// What answers pings near it: its own, or its site's.
     pub beacon: Option<Beacon>,
+}
+
+/// A group of hosts that take only deployments which name them.
+#[derive(Clone, PartialEq, Debug)]
+pub struct PrivateFleet {
+    /// Its name in the config.
+    pub name: String,
+    /// Around which point its hosts were meant to stand.
+    pub centroid: Centroid,
+}
+
+/// Where the hosts of a fleet were meant to stand. Told to clients; nothing is decided by it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Centroid {
+    /// For people.
+    pub label: String,
+    /// The middle.
+    pub at: GeoPoint,
+    /// How far around it.
+    pub radius_km: f64,
+    /// How many hosts were wanted.
+    pub desired_host_count: u32,
 }

@@ -31,6 +31,7 @@ pub mod deployments;
 pub mod dialect;
 pub mod error;
 pub mod events;
+pub mod host_settings;
 pub mod hosts;
 pub mod idempotency;
 pub mod list;

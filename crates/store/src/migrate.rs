@@ -53,6 +53,7 @@ pub const MIGRATIONS: &[Migration] = &[
     migration!(3, "logs", "0003_logs.sql"),
     migration!(4, "storages", "0004_storages.sql"),
     migration!(5, "telemetry", "0005_telemetry.sql"),
+    migration!(6, "host_settings", "0006_host_settings.sql"),
 ];
 
 /// The schema version this binary works with.

@@ -1,4 +1,4 @@
-//! What the tests stand on: a router over an engine with three fake cities. [`World::end`] stops what runs and asserts that
+//! What the tests stand on: a router over an engine with fake hosts, three shared and two private. [`World::end`] stops what runs and asserts that
 //! nothing is left over.
 
 use std::net::{IpAddr, SocketAddr};
@@ -17,7 +17,7 @@ use spawnpoint_engine::positions::{Positions, Region, Whereabouts};
 use spawnpoint_engine::webhooks::Network;
 use spawnpoint_engine::{Engine, Entropy, HostSetup, ManualClock, Options, Parts};
 use spawnpoint_model::geo::GeoPoint;
-use spawnpoint_model::site::{Beacon, Host, Location, Site};
+use spawnpoint_model::site::{Beacon, Centroid, Host, Location, PrivateFleet, Site};
 use spawnpoint_model::units::Resources;
 use spawnpoint_model::{CpuUnits, HostId, MemoryMib, Plaintext, Timestamp};
 use spawnpoint_store::{Database, Store, Vault};
@@ -27,8 +27,20 @@ pub const NOW: Timestamp = Timestamp(1_790_000_000_000_000);
 pub const ADMIN: &str = "admin-secret";
 /// Whence requests come, unless a test says otherwise.
 pub const PEER: &str = "198.51.100.7:40000";
-const CITIES: [(&str, f64, f64); 3] =
-    [("lyon", 45.75, 4.85), ("montreal", 45.5, -73.57), ("tokyo", 35.68, 139.69)];
+const CITIES: [(&str, f64, f64, Option<&str>); 5] = [
+    ("lyon", 45.75, 4.85, None),
+    ("montreal", 45.5, -73.57, None),
+    ("tokyo", 35.68, 139.69, None),
+    ("kyoto", 35.01, 135.77, Some("tournament")),
+    ("osaka", 34.69, 135.5, Some("tournament")),
+];
+
+/// The private fleet of Kyoto and Osaka.
+pub fn tournament() -> PrivateFleet {
+    let at = GeoPoint { latitude: 35.0, longitude: 135.5 };
+    let centroid = Centroid { label: "Kansai".into(), at, radius_km: 100.0, desired_host_count: 2 };
+    PrivateFleet { name: "tournament".into(), centroid }
+}
 
 /// An answer, read to its end.
 #[derive(Debug)]
@@ -265,7 +277,7 @@ fn parts(store: &Store, clock: &Arc<ManualClock>, hosts: &[Arc<FakeEngine>]) -> 
     options.webhook_networks = vec![Network { address: "127.0.0.0".parse().unwrap(), prefix: 8 }];
     options.resync_every = Duration::from_millis(200);
     options.metrics.sample_every = Duration::from_secs(1);
-    let setups = CITIES.iter().zip(hosts).map(|((city, latitude, longitude), fake)| {
+    let setups = CITIES.iter().zip(hosts).map(|((city, latitude, longitude, private), fake)| {
         let location = Location {
             city: (*city).into(),
             country: "somewhere".into(),
@@ -281,14 +293,14 @@ fn parts(store: &Store, clock: &Arc<ManualClock>, hosts: &[Arc<FakeEngine>]) -> 
             public_address: "203.0.113.1".parse().unwrap(),
             capacity: Resources { cpu: CpuUnits(4096), memory: MemoryMib(4096) },
             port_range: 30_000..=30_099,
-            private_fleet: None,
+            private_fleet: private.map(str::to_owned),
             cordoned: false,
             base_clock_mhz: 2000,
             // The third city has none.
             beacon: (*city != "tokyo").then(|| Beacon {
                 host: "203.0.113.9".into(),
                 udp_port: Some(8090),
-                tcp_port: (*city == "lyon").then_some(8091),
+                tcp_port: matches!(*city, "lyon" | "kyoto").then_some(8091),
             }),
         };
         let driver = Arc::new(FakeDriver::on(fake.clone(), store.installation(), id));
@@ -309,5 +321,6 @@ fn parts(store: &Store, clock: &Arc<ManualClock>, hosts: &[Arc<FakeEngine>]) -> 
         store: store.clone(),
         vault: Arc::new(vault()),
         hosts: setups.collect(),
+        private_fleets: vec![tournament()],
     }
 }

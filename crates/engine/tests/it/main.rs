@@ -9,6 +9,7 @@ mod deploy;
 mod hosts;
 mod logs;
 mod metrics;
+mod private_fleets;
 mod recovery;
 mod stop;
 mod storage;

@@ -18,9 +18,10 @@ use spawnpoint_engine::{
     WebhookUrls,
 };
 use spawnpoint_model::deployment::{Phase, Status};
+use spawnpoint_model::geo::GeoPoint;
 use spawnpoint_model::port::PortSpec;
 use spawnpoint_model::query::{ListQuery, Page};
-use spawnpoint_model::site::{Host, Location, Site};
+use spawnpoint_model::site::{Centroid, Host, Location, PrivateFleet, Site};
 use spawnpoint_model::token::{Actor, Scope};
 use spawnpoint_model::units::Resources;
 use spawnpoint_model::{
@@ -87,9 +88,21 @@ pub struct World {
     directory: tempfile::TempDir,
 }
 
-/// Three cities, one host each.
-const CITIES: [(&str, f64, f64); 3] =
-    [("lyon", 45.75, 4.85), ("montreal", 45.5, -73.57), ("tokyo", 35.68, 139.69)];
+/// Three cities with a shared host each, and two with a private one.
+const CITIES: [(&str, f64, f64, Option<&str>); 5] = [
+    ("lyon", 45.75, 4.85, None),
+    ("montreal", 45.5, -73.57, None),
+    ("tokyo", 35.68, 139.69, None),
+    ("kyoto", 35.01, 135.77, Some("tournament")),
+    ("osaka", 34.69, 135.5, Some("tournament")),
+];
+
+/// The private fleet of Kyoto and Osaka.
+pub fn tournament() -> PrivateFleet {
+    let at = GeoPoint { latitude: 35.0, longitude: 135.5 };
+    let centroid = Centroid { label: "Kansai".into(), at, radius_km: 100.0, desired_host_count: 2 };
+    PrivateFleet { name: "tournament".into(), centroid }
+}
 
 impl World {
     pub async fn sqlite() -> Self {
@@ -367,7 +380,7 @@ async fn start(
     options.terminated_retention = Duration::from_secs(30 * 24 * 3600);
     options.metrics.sample_every = Duration::from_secs(1);
     change(&mut options);
-    let setups = CITIES.iter().zip(hosts).map(|((city, latitude, longitude), fake)| {
+    let setups = CITIES.iter().zip(hosts).map(|((city, latitude, longitude, private), fake)| {
         let location = Location {
             city: (*city).into(),
             latitude: *latitude,
@@ -382,7 +395,7 @@ async fn start(
             public_address: "203.0.113.1".parse().unwrap(),
             capacity: Resources { cpu: CpuUnits(4096), memory: MemoryMib(4096) },
             port_range: 30_000..=30_099,
-            private_fleet: None,
+            private_fleet: private.map(str::to_owned),
             cordoned: false,
             base_clock_mhz: 2000,
             beacon: None,
@@ -407,6 +420,7 @@ async fn start(
         store: store.clone(),
         vault: Arc::new(Vault::from_master_key([7; 32])),
         hosts: setups.collect(),
+        private_fleets: vec![tournament()],
     };
     Engine::start(parts).await.unwrap()
 }

@@ -47,6 +47,8 @@ pub struct HostState {
     pub images: Arc<HashSet<String>>,
     /// Its driver answers and finds it well.
     pub healthy: bool,
+    /// What its operator says of new deployments; `None` = as the config says.
+    pub cordoned: Option<bool>,
 }
 
 /// A host and its state.
@@ -69,9 +71,15 @@ impl HostView {
         share(free.cpu.0, whole.cpu.0).min(share(free.memory.0, whole.memory.0)) as u32
     }
 
+    /// Whether it takes no new deployments.
+    #[must_use]
+    pub fn is_cordoned(&self) -> bool {
+        self.state.cordoned.unwrap_or(self.host.cordoned)
+    }
+
     /// What a deployment that does not name this host can have of it.
     fn open_room(&self) -> Room {
-        let open = self.state.healthy && !self.host.cordoned && self.host.private_fleet.is_none();
+        let open = self.state.healthy && !self.is_cordoned() && self.host.private_fleet.is_none();
         if open { self.state.free } else { Room::default() }
     }
 }

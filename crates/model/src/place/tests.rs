@@ -48,8 +48,8 @@ fn host_at(id: &str, city: &str, country: &str, at: GeoPoint) -> HostView {
         base_clock_mhz: 2000,
         beacon: None,
     };
-    let state =
-        HostState { free: Room { resources: WHOLE, ports: 100 }, images: Arc::default(), healthy: true };
+    let free = Room { resources: WHOLE, ports: 100 };
+    let state = HostState { free, healthy: true, ..HostState::default() };
     HostView { host: Arc::new(host), state }
 }
 
@@ -253,6 +253,8 @@ fn cordoned_unhealthy_and_avoided_hosts_are_passed_over() {
     change(&mut views[0], |host| host.cordoned = true);
     assert_eq!(chosen(&ask(&players), &views).as_deref(), Some("new-york"));
     assert_eq!(said("paris", &ask(&players), &views), "cordoned: takes no new deployments");
+    views[0].state.cordoned = Some(false);
+    assert_eq!(chosen(&ask(&players), &views).as_deref(), Some("paris"), "its operator wins over the config");
 
     let mut views = three_cities();
     views[0].state.healthy = false;

@@ -8,6 +8,7 @@ mod world;
 mod apps;
 mod deployments;
 mod files;
+mod host_settings;
 mod list;
 mod logs;
 mod metrics;
