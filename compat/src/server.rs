@@ -97,7 +97,7 @@ impl Server {
         let prefix = format!("{PREFIX}{}-", std::process::id());
         let dir = tempfile::Builder::new().prefix(&prefix).tempdir().unwrap();
         let rest = configuration(&ports);
-        let unlimited = "[limits]\ndeploy_per_second = 0\nstatus_per_second = 0\nlist_per_second = 0\n\
+        let unlimited = "[limits]\ndeploy_per_second = 0\nstatus_per_second = 0\nlist_per_second = 0\nhosts_per_second = 0\n\
                          failed_logins_per_second = 0\n";
         let limits = if rest.contains("[limits]") { "" } else { unlimited };
         let (api, callback) = (ports.api(), ports.callback());

@@ -39,6 +39,8 @@ pub mod op {
     pub struct Status;
     /// Lists deployments.
     pub struct List;
+    /// Lists the hosts of a private fleet.
+    pub struct Hosts;
     /// Deploys.
     pub struct Deploy;
     /// Stops.
@@ -58,6 +60,10 @@ pub mod op {
     impl Operation for List {
         const SCOPE: Scope = Scope::Read;
         const RATE: Option<Kind> = Some(Kind::List);
+    }
+    impl Operation for Hosts {
+        const SCOPE: Scope = Scope::Read;
+        const RATE: Option<Kind> = Some(Kind::Hosts);
     }
     impl Operation for Deploy {
         const SCOPE: Scope = Scope::Deploy;

@@ -47,3 +47,5 @@ pub const LOCATIONS_PAGE: u32 = 100;
 pub const TAGS_PAGE: u32 = 100;
 /// Items a page where the client does not say: endpoint storages and pull profiles.
 pub const STORAGES_PAGE: u32 = 10;
+/// Items a page where the client does not say: hosts. Older clients of private fleets know of no pages.
+pub const HOSTS_PAGE: u32 = 100;

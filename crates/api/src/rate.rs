@@ -25,13 +25,15 @@ pub struct RateLimits {
     pub status: u32,
     /// `GET /v1/deployments` of a token.
     pub list: u32,
+    /// `GET /v2/private-fleets/{fleet-name}/hosts` of a token.
+    pub hosts: u32,
     /// Calls without a valid token from one address (IPv6: from one /64).
     pub failed_auth: u32,
 }
 
 impl Default for RateLimits {
     fn default() -> Self {
-        Self { deploy: 40, status: 20, list: 10, failed_auth: 20 }
+        Self { deploy: 40, status: 20, list: 10, hosts: 10, failed_auth: 20 }
     }
 }
 
@@ -39,7 +41,7 @@ impl RateLimits {
     /// No limits at all.
     #[must_use]
     pub const fn off() -> Self {
-        Self { deploy: 0, status: 0, list: 0, failed_auth: 0 }
+        Self { deploy: 0, status: 0, list: 0, hosts: 0, failed_auth: 0 }
     }
 }
 
@@ -52,6 +54,8 @@ pub enum Kind {
     Status,
     /// List.
     List,
+    /// The hosts of a private fleet.
+    Hosts,
 }
 
 type Limiter<K, C> = RateLimiter<K, DefaultKeyedStateStore<K>, C, NoOpMiddleware<<C as Clock>::Instant>>;
@@ -92,6 +96,7 @@ pub struct Rates {
     deploy: Buckets<TokenId>,
     status: Buckets<TokenId>,
     list: Buckets<TokenId>,
+    hosts: Buckets<TokenId>,
     failed_auth: Buckets<IpAddr>,
 }
 
@@ -104,6 +109,7 @@ impl Rates {
             deploy: Buckets::new(limits.deploy, clock.clone()),
             status: Buckets::new(limits.status, clock.clone()),
             list: Buckets::new(limits.list, clock.clone()),
+            hosts: Buckets::new(limits.hosts, clock.clone()),
             failed_auth: Buckets::new(limits.failed_auth, clock),
         }
     }
@@ -117,6 +123,7 @@ impl Rates {
             Kind::Deploy => &self.deploy,
             Kind::Status => &self.status,
             Kind::List => &self.list,
+            Kind::Hosts => &self.hosts,
         };
         buckets.take(token).map_err(ApiError::too_many_requests)
     }

@@ -37,7 +37,10 @@ pub fn callback_router(state: ApiState) -> Router {
 /// Every route with its description.
 #[must_use]
 pub fn table() -> Vec<Route> {
-    [catalog(), deployments(), storages(), places(), platform(), callbacks()].into_iter().flatten().collect()
+    [catalog(), deployments(), storages(), private_fleets(), places(), platform(), callbacks()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// Applications and versions.
@@ -151,6 +154,25 @@ fn platform() -> Vec<Route> {
         ("/spawnpoint/v1/tokens/{id}", routes!(admin::tokens::revoke)),
         ("/spawnpoint/v1/webhooks/dead", routes!(admin::webhooks::list_dead)),
         ("/spawnpoint/v1/webhooks/dead/{target}", routes!(admin::webhooks::replay)),
+    ])
+}
+
+/// Private fleets, and what operators say of hosts.
+fn private_fleets() -> Vec<Route> {
+    named([
+        ("/v2/private-fleets/deployments", routes!(v2::deploy_private::deploy_private)),
+        ("/v2/private-fleets:deploy", routes!(v2::deploy_private::deploy_private_formerly)),
+        ("/v2/private-fleets/{fleet-name}/hosts", routes!(v2::fleet_hosts::fleet_hosts)),
+        ("/spawnpoint/v1/hosts", routes!(admin::hosts::list)),
+        ("/spawnpoint/v1/hosts/{host_id}", routes!(admin::hosts::get)),
+        ("/spawnpoint/v1/hosts/{host_id}/cordon", routes!(admin::hosts::cordon)),
+        ("/spawnpoint/v1/hosts/{host_id}/uncordon", routes!(admin::hosts::uncordon)),
+        ("/spawnpoint/v1/hosts/{host_id}/drain", routes!(admin::hosts::drain)),
+        (
+            "/spawnpoint/v1/hosts/{host_id}/delete-schedule",
+            routes!(admin::hosts::schedule, admin::hosts::keep),
+        ),
+        ("/spawnpoint/v1/private-fleets", routes!(admin::private_fleets::list)),
     ])
 }
 

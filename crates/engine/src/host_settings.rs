@@ -111,6 +111,7 @@ impl Engine {
         self.need_unbound(actor)?;
         self.inner.fleet.find(id).ok_or_else(not_found)?;
         let mut tx = Tx::new();
+        tx.see_host(id, self.now());
         say(&mut tx, self.now());
         self.inner.store.commit(tx).await?;
         tracing::info!(host.id = %id, token = %actor.token, "host is {what} by an operator");

@@ -68,6 +68,9 @@ pub enum Command {
     /// Look at webhooks that were given up, and send them again
     #[command(subcommand)]
     Webhook(WebhookCommand),
+    /// List hosts, cordon and drain them, say when one is given up
+    #[command(subcommand)]
+    Host(HostCommand),
     /// Print the version
     Version,
 }
@@ -126,6 +129,47 @@ pub enum WebhookCommand {
     Secret,
 }
 
+/// Hosts.
+#[derive(Debug, Subcommand)]
+pub enum HostCommand {
+    /// List all hosts with their state and what is held on them
+    List,
+    /// Take no new deployments on a host; what runs there goes on
+    Cordon {
+        /// The host's name in the configuration
+        host: String,
+    },
+    /// Take new deployments on a host again
+    Uncordon {
+        /// The host's name in the configuration
+        host: String,
+    },
+    /// Empty a host: take no new deployments there, and wait for those that run or stop them
+    Drain {
+        /// The host's name in the configuration
+        host: String,
+        /// Stop what runs there, with its grace; without it everything ends when it ends
+        #[arg(long)]
+        stop: bool,
+        /// Wait until the host is empty, at most 90m, 12h or 30d; exit code 1 if it is not
+        #[arg(long, value_name = "TIME", value_parser = parse_lifetime)]
+        wait: Option<std::time::Duration>,
+    },
+    /// Give a host up at some time: it is drained by stopping then, and its fleet does not list it any more
+    Delete {
+        /// The host's name in the configuration
+        host: String,
+        /// When: 2026-04-11T08:30:12Z, or 90m, 12h or 30d from now
+        #[arg(long, value_name = "TIME")]
+        at: String,
+    },
+    /// Keep a host that was to be given up
+    Keep {
+        /// The host's name in the configuration
+        host: String,
+    },
+}
+
 /// What a token may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ScopeArg {
@@ -155,7 +199,10 @@ fn parse_beacon(text: &str) -> Result<SocketAddr, String> {
 }
 
 /// Reads `90m`, `12h`, `30d`.
-fn parse_lifetime(text: &str) -> Result<std::time::Duration, String> {
+///
+/// # Errors
+/// What is allowed.
+pub fn parse_lifetime(text: &str) -> Result<std::time::Duration, String> {
     let allowed = || format!("{text:?} must be a number with m, h or d, as 30d");
     let unit = match text.chars().last() {
         Some('m') => 60,

@@ -12,6 +12,7 @@
 
 mod beacons;
 mod env;
+mod fleets;
 mod kernel;
 mod locate;
 mod plan;
@@ -26,6 +27,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 pub use env::Variables;
+pub use fleets::PrivateFleet;
 pub use kernel::KernelPorts;
 pub use plan::{DriverPlan, Endpoint, HostPlan, Plan, TlsFiles};
 pub use problem::Problem;
@@ -75,6 +77,9 @@ pub struct Config {
     /// Sites with their hosts; none means one local site.
     #[serde(rename = "site")]
     pub sites: Vec<Site>,
+    /// Private fleets that hosts may belong to.
+    #[serde(rename = "private_fleet")]
+    pub private_fleets: Vec<PrivateFleet>,
 }
 
 /// The HTTP API.
@@ -156,6 +161,8 @@ pub struct Limits {
     pub status_per_second: u32,
     /// Of the list of deployments.
     pub list_per_second: u32,
+    /// Of the list of a private fleet's hosts.
+    pub hosts_per_second: u32,
     /// Of calls without a valid token, from one address.
     pub failed_logins_per_second: u32,
 }
@@ -166,6 +173,7 @@ impl Default for Limits {
             deploy_per_second: 40,
             status_per_second: 20,
             list_per_second: 10,
+            hosts_per_second: 10,
             failed_logins_per_second: 20,
         }
     }

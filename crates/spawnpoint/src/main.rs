@@ -74,6 +74,7 @@ async fn run(common: Common, command: Command) -> Result<bool, Failure> {
         Command::Inspect { id, json } => inspect::inspect(&load(None)?, &variables, &id, json).await?,
         Command::Token(command) => manage::token(&load(None)?, &variables, &command).await?,
         Command::Webhook(command) => manage::webhook(&load(None)?, &variables, &command).await?,
+        Command::Host(command) => return manage::hosts::host(&load(None)?, &variables, &command).await,
         Command::Migrate => manage::migrate(&load(None)?).await?,
         Command::Config(ConfigCommand::Check) => describe(&load(None)?),
         Command::Config(ConfigCommand::PrintDefault) => print(config::DEFAULT_TEXT.trim_end()),

@@ -1,5 +1,7 @@
-//! `audit`, `token` and `webhook`: they ask the server that runs on the data directory, or do the same on the store directly
+//! `audit`, `token`, `webhook` and `host`: they ask the server that runs on the data directory, or do the same on the store directly
 //! if none runs.
+
+pub mod hosts;
 
 use std::sync::Arc;
 
@@ -8,7 +10,7 @@ use serde_json::{Value, json};
 use spawnpoint_api::dates::V2Date;
 use spawnpoint_engine::positions::NoPositions;
 use spawnpoint_engine::tokens::NewToken;
-use spawnpoint_engine::{Clock as _, Engine};
+use spawnpoint_engine::{Clock as _, Engine, Parts};
 use spawnpoint_model::query::Page;
 use spawnpoint_model::token::{Actor, Scope, Token};
 use spawnpoint_model::{AppName, Timestamp, TokenId};
@@ -17,7 +19,7 @@ use crate::cli::{TokenCommand, WebhookCommand};
 use crate::config::{Loaded, StoreUrl, Variables};
 use crate::console::{count, note, print, print_table};
 use crate::failure::Failure;
-use crate::hosts::{self, Hosts};
+use crate::hosts::Hosts;
 use crate::http::Api;
 use crate::keys;
 use crate::opened::{Mode, Opened};
@@ -40,7 +42,15 @@ impl Reach {
     async fn find(loaded: &Loaded, variables: &Variables, mode: Mode) -> Result<Self, Failure> {
         match find_server(loaded, variables).await? {
             Some(api) => Ok(Self::Server(api)),
-            None => open(loaded, mode).await,
+            None => open(loaded, mode, mode == Mode::Look).await,
+        }
+    }
+
+    /// The same, to say something of hosts.
+    async fn find_hosts(loaded: &Loaded, variables: &Variables) -> Result<Self, Failure> {
+        match find_server(loaded, variables).await? {
+            Some(api) => Ok(Self::Server(api)),
+            None => open(loaded, Mode::Write, true).await,
         }
     }
 }
@@ -60,16 +70,28 @@ pub async fn find_server(loaded: &Loaded, variables: &Variables) -> Result<Optio
     Ok(answers.then_some(api))
 }
 
-/// The engine without its tasks. Only a look at everything needs the hosts.
-async fn open(loaded: &Loaded, mode: Mode) -> Result<Reach, Failure> {
+/// The engine without its tasks, with the hosts only where they are needed.
+async fn open(loaded: &Loaded, mode: Mode, with_hosts: bool) -> Result<Reach, Failure> {
     let opened = Opened::open(&loaded.config, mode).await?;
-    let hosts = match mode {
-        Mode::Look => Some(hosts::connect(&loaded.config, &loaded.plan, &opened).await?),
-        Mode::Write => None,
+    let hosts = match with_hosts {
+        true => Some(crate::hosts::connect(&loaded.config, &loaded.plan, &opened).await?),
+        false => None,
     };
     let setups = hosts.as_ref().map(|hosts| hosts.setups.clone()).unwrap_or_default();
-    let parts = parts(&loaded.config, &opened, Arc::new(NoPositions), loaded.config.api.listen, setups);
+    let parts = Parts {
+        private_fleets: loaded.plan.private_fleets.clone(),
+        ..parts(&loaded.config, &opened, Arc::new(NoPositions), loaded.config.api.listen, setups)
+    };
     Ok(Reach::Store(Engine::open_for_audit(parts).await?, hosts))
+}
+
+/// Looking at an engine sets up what a server would need there; where no server can be, it is taken away again.
+async fn tidy(loaded: &Loaded, hosts: Option<&Hosts>) {
+    if let Some(hosts) = hosts
+        && matches!(loaded.config.store_url(), StoreUrl::Sqlite(_))
+    {
+        hosts.tidy().await;
+    }
 }
 
 /// Whoever may open the store may do everything.
@@ -86,12 +108,7 @@ pub async fn audit(loaded: &Loaded, variables: &Variables) -> Result<bool, Failu
         Reach::Server(api) => api.ask(Method::GET, "/spawnpoint/v1/audit", None).await?["invariants"].take(),
         Reach::Store(engine, hosts) => {
             let findings = engine.audit().await?;
-            // Looking at an engine sets up what a server would need there.
-            if let Some(hosts) = hosts
-                && matches!(loaded.config.store_url(), StoreUrl::Sqlite(_))
-            {
-                hosts.tidy().await;
-            }
+            tidy(loaded, hosts.as_ref()).await;
             let row = |f: &spawnpoint_engine::audit::Finding| json!({"id": f.id, "rule": f.rule, "violations": f.violations, "skipped": f.skipped});
             findings.iter().map(row).collect()
         }

@@ -86,7 +86,11 @@ impl Server {
         };
         let hosts = hosts::connect(config, plan, &opened).await?;
         let (admin_token, is_first_start) = admin_token(&config.data.dir, &opened.entropy, variables)?;
-        let engine = Engine::start(parts(config, &opened, positions, address, hosts.setups.clone())).await?;
+        let parts = Parts {
+            private_fleets: plan.private_fleets.clone(),
+            ..parts(config, &opened, positions, address, hosts.setups.clone())
+        };
+        let engine = Engine::start(parts).await?;
         engine.install_admin_token(&admin_token).await?;
         let state = ApiState::new(engine.clone(), api_config(config, address)?);
         let running = Running::this(address);
@@ -152,7 +156,7 @@ impl Server {
     }
 }
 
-/// What the engine is made of.
+/// What the engine is made of, but for the private fleets.
 #[must_use]
 pub fn parts(
     config: &Config,
@@ -184,6 +188,7 @@ pub fn parts(
         store: opened.store.clone(),
         vault: opened.vault.clone(),
         hosts,
+        private_fleets: Vec::new(),
     }
 }
 
@@ -238,6 +243,7 @@ fn api_config(config: &Config, address: SocketAddr) -> Result<ApiConfig, Failure
             deploy: config.limits.deploy_per_second,
             status: config.limits.status_per_second,
             list: config.limits.list_per_second,
+            hosts: config.limits.hosts_per_second,
             failed_auth: config.limits.failed_logins_per_second,
         },
         trusted_proxies: config.api.trusted_proxies.iter().map(|network| network.0).collect(),

@@ -83,6 +83,24 @@ pub struct FieldsHeader {
     pub x_fields: Option<String>,
 }
 
+/// `{fleet-name}`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub struct FleetPath {
+    /// The private fleet's name in the configuration.
+    #[param(rename = "fleet-name", example = "tournament")]
+    pub fleet_name: String,
+}
+
+/// `{host_id}`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub struct HostPath {
+    /// The host's name in the configuration.
+    #[param(example = "chicago-1")]
+    pub host_id: String,
+}
+
 /// `query` of the list of deployments.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]

@@ -8,14 +8,14 @@ use serde_json::{Map, Value, json};
 use super::{documents, shared};
 use crate::v1::update_deployment;
 use crate::wire::{
-    app, available, bulk_stop, deploy_v1, deploy_v2, lookup, pull_profile, report, storage, tags, telemetry,
-    version_body,
+    app, available, bulk_stop, deploy_v1, deploy_v2, lookup, private_deploy, pull_profile, report, storage,
+    tags, telemetry, version_body,
 };
 
 type Reader = fn(&Map<String, Value>) -> bool;
 
 /// Every operation with a body, and what reads it.
-const READERS: [(&str, Reader); 20] = [
+const READERS: [(&str, Reader); 24] = [
     ("POST /v1/app", |body| app::read_new(body).is_ok()),
     ("PATCH /v1/app/{app_name}", |body| app::read_patch(body).is_ok()),
     ("POST /v1/app/{app_name}/version", |body| version_body::read_new(body).is_ok()),
@@ -37,6 +37,12 @@ const READERS: [(&str, Reader); 20] = [
     }),
     ("POST /v1/ips/lookup", |body| lookup::read(body).is_ok()),
     ("POST /v1/telemetry/active-deployments", |body| telemetry::read(body).is_ok()),
+    ("POST /private-fleets/deployments", |body| private_deploy::read(body).is_ok()),
+    ("POST /private-fleets:deploy", |body| private_deploy::read(body).is_ok()),
+    ("POST /spawnpoint/v1/hosts/{host_id}/drain", |body| crate::admin::hosts::read_drain(body).is_ok()),
+    ("PUT /spawnpoint/v1/hosts/{host_id}/delete-schedule", |body| {
+        crate::admin::hosts::read_schedule(body).is_ok()
+    }),
     ("POST /spawnpoint/v1/tokens", |body| crate::admin::tokens::read(body).is_ok()),
 ];
 

@@ -3,6 +3,9 @@
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use spawnpoint_engine::DeployRequest;
+use spawnpoint_model::Invalids;
+use spawnpoint_model::token::Actor;
 
 use crate::auth::{Caller, op};
 use crate::error::ApiError;
@@ -39,10 +42,21 @@ pub async fn deploy(
     headers: HeaderMap,
     body: SmallJson,
 ) -> Result<Response, ApiError> {
-    let request =
-        deploy_v2::read(&body.object).map_err(|invalids| ApiError::from(invalids).with_details())?;
-    let idempotency = idempotency::read(&headers, &body.bytes).map_err(ApiError::with_details)?;
-    let outcome = state.engine().deploy(&caller.actor, request, idempotency).await;
+    let request = deploy_v2::read(&body.object);
+    carry_out(&state, &caller.actor, request, &headers, &body.bytes).await
+}
+
+/// Deploys what was read.
+pub(super) async fn carry_out(
+    state: &ApiState,
+    actor: &Actor,
+    request: Result<DeployRequest, Invalids>,
+    headers: &HeaderMap,
+    bytes: &[u8],
+) -> Result<Response, ApiError> {
+    let request = request.map_err(|invalids| ApiError::from(invalids).with_details())?;
+    let idempotency = idempotency::read(headers, bytes).map_err(ApiError::with_details)?;
+    let outcome = state.engine().deploy(actor, request, idempotency).await;
     let outcome = outcome.map_err(|error| ApiError::from(error).with_details())?;
     let id = outcome.view.deployment.id;
     match outcome.refused {

@@ -89,6 +89,7 @@ fn matrix() -> Vec<Row> {
     rows.extend(places());
     rows.extend(running());
     rows.extend(storages());
+    rows.extend(hosts());
     let version_path = "/v1/app/arena/version/v1";
     let new_version = Some(version("v2", "a/b", "1"));
     rows.extend([
@@ -201,6 +202,40 @@ fn storages() -> Vec<Row> {
             UNBOUND_ALONE,
         ),
         row("DELETE /v1/storage/endpoint/{endpoint_name}", ONE, None, ADMINISTER, UNBOUND_ALONE),
+    ]
+}
+
+/// Hosts and private fleets. What is said of a host is taken back in the end.
+fn hosts() -> Vec<Row> {
+    let mut private = deployment("v1");
+    private["private_host_ids"] = json!(["kyoto-1"]);
+    let fleet = "/v2/private-fleets/tournament/hosts";
+    let host = "/spawnpoint/v1/hosts/osaka-1";
+    let schedule = "/spawnpoint/v1/hosts/osaka-1/delete-schedule";
+    let at = json!({"scheduled_at": "2030-01-01T00:00:00Z"});
+    let admin = |name, path, body| row(name, path, body, ADMINISTER, KEPT_OUT);
+    vec![
+        row("GET /v2/private-fleets/{fleet-name}/hosts", fleet, None, READ, HARMLESS),
+        row(
+            "POST /v2/private-fleets/deployments",
+            "/v2/private-fleets/deployments",
+            Some(private.clone()),
+            DEPLOY,
+            KEPT_OUT,
+        ),
+        row("POST /v2/private-fleets:deploy", "/v2/private-fleets:deploy", Some(private), DEPLOY, KEPT_OUT),
+        admin("GET /spawnpoint/v1/private-fleets", "/spawnpoint/v1/private-fleets", None),
+        admin("GET /spawnpoint/v1/hosts", "/spawnpoint/v1/hosts", None),
+        admin("GET /spawnpoint/v1/hosts/{host_id}", host, None),
+        admin("POST /spawnpoint/v1/hosts/{host_id}/cordon", "/spawnpoint/v1/hosts/osaka-1/cordon", None),
+        admin(
+            "POST /spawnpoint/v1/hosts/{host_id}/drain",
+            "/spawnpoint/v1/hosts/osaka-1/drain",
+            Some(json!({"deployments": "stop"})),
+        ),
+        admin("PUT /spawnpoint/v1/hosts/{host_id}/delete-schedule", schedule, Some(at)),
+        admin("DELETE /spawnpoint/v1/hosts/{host_id}/delete-schedule", schedule, None),
+        admin("POST /spawnpoint/v1/hosts/{host_id}/uncordon", "/spawnpoint/v1/hosts/osaka-1/uncordon", None),
     ]
 }
 

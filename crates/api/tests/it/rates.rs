@@ -33,10 +33,11 @@ fn check_429(answer: &Answer) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_limited_call_is_refused_beyond_its_rate() {
-    let world = world(RateLimits { deploy: 1, status: 1, list: 1, failed_auth: 0 }).await;
+    let world = world(RateLimits { deploy: 1, status: 1, list: 1, hosts: 1, failed_auth: 0 }).await;
     for (method, path, body) in [
         (Method::GET, "/v1/status/000000000000", None),
         (Method::GET, "/v1/deployments", None),
+        (Method::GET, "/v2/private-fleets/tournament/hosts", None),
         (Method::POST, "/v2/deployments", Some(deployment("v1"))),
         (Method::POST, "/v1/deploy", Some(json!({"app_name": "arena", "ip_list": ["1.2.3.4"]}))),
     ] {
@@ -52,7 +53,7 @@ async fn each_limited_call_is_refused_beyond_its_rate() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_token_does_not_slow_down_another() {
-    let world = world(RateLimits { deploy: 0, status: 1, list: 0, failed_auth: 0 }).await;
+    let world = world(RateLimits { deploy: 0, status: 1, list: 0, hosts: 0, failed_auth: 0 }).await;
     let other = world.token("read", &[]).await;
     until_limited(async || world.get("/v1/status/000000000000").await).await;
     let answer = world.call(Method::GET, "/v1/status/000000000000", &other, None).await;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use spawnpoint_driver::Security;
 use spawnpoint_model::geo::GeoPoint;
-use spawnpoint_model::site::{Beacon, Location, Site};
+use spawnpoint_model::site::{Beacon, Location, PrivateFleet, Site};
 use spawnpoint_model::units::Resources;
 use spawnpoint_model::{CpuUnits, HostId, MemoryMib};
 
@@ -28,6 +28,8 @@ pub struct Plan {
     pub sites: Vec<Arc<Site>>,
     /// The hosts, in the order of the file.
     pub hosts: Vec<HostPlan>,
+    /// The private fleets, in the order of the file.
+    pub private_fleets: Vec<PrivateFleet>,
 }
 
 /// A host that is to be connected.
@@ -165,7 +167,7 @@ impl Config {
     pub(super) fn plan(&self, kernel: &KernelPorts) -> Result<Plan, Problem> {
         let local = [local_site()];
         let sites = if self.sites.is_empty() { &local[..] } else { &self.sites[..] };
-        let mut plan = Plan { sites: Vec::new(), hosts: Vec::new() };
+        let mut plan = Plan { sites: Vec::new(), hosts: Vec::new(), private_fleets: Vec::new() };
         let mut names = BTreeSet::new();
         for (index, site) in sites.iter().enumerate() {
             let site_key = format!("site[{index}]");
@@ -185,12 +187,14 @@ impl Config {
                     let text = format!("two hosts are named {:?}", host.name);
                     return Err(Problem::at(format!("{key}.name"), text));
                 }
+                self.check_fleet(&key, host)?;
                 let mut planned = host.placed(&key, site.driver, &placed)?;
                 planned.beacon = self.beacon_of(site, host, &planned, &site_key, &key)?;
                 plan.hosts.push(planned);
                 plan.check_newest_host(&key, kernel)?;
             }
         }
+        plan.private_fleets = self.private_fleets(&plan.hosts)?;
         Ok(plan)
     }
 }
@@ -359,7 +363,7 @@ fn local_site() -> super::Site {
 }
 
 /// Names stand in labels, answers and log lines.
-fn check_name(name: &str) -> Result<(), String> {
+pub(super) fn check_name(name: &str) -> Result<(), String> {
     let ok = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     if (1..=NAME_CHARS_MAX).contains(&name.len()) && name.bytes().all(ok) {
         return Ok(());

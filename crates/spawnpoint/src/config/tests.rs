@@ -84,13 +84,20 @@ fn every_option_stands_in_the_default_file_and_in_the_guide() {
     }
     let site = &everything["site"][0];
     let host = &site["host"][0];
+    let fleet = &everything["private_fleet"][0];
+    let centroid = &fleet["centroid"];
     for (unknown, table) in [
         ("[[site]]\nno_such_option = 1", site),
         ("[[site]]\nname=''\ncity=''\nlatitude=0\nlongitude=0\n[[site.host]]\nno_such_option = 1", host),
+        ("[[private_fleet]]\nno_such_option = 1", fleet),
+        ("[[private_fleet]]\nname=''\ncentroid = { no_such_option = 1 }", centroid),
     ] {
         let err = toml::from_str::<Config>(unknown).unwrap_err();
         for key in err.message().split('`').skip(3).step_by(2) {
-            assert!(table.get(key).is_some(), "{key} of a site or host is missing in config.default.toml");
+            assert!(
+                table.get(key).is_some(),
+                "{key} of a site, host or fleet is missing in config.default.toml"
+            );
         }
     }
 }
@@ -100,6 +107,7 @@ fn every_option_may_be_turned_on_at_once() {
     let loaded = load_text(&all_options()).unwrap();
     assert_eq!(loaded.plan.hosts.len(), 1);
     assert_eq!(loaded.config.webhooks.allow_networks, []);
+    assert_eq!(loaded.plan.private_fleets[0].centroid.label, "Midwest");
 }
 
 #[test]
@@ -334,6 +342,39 @@ fn the_examples_are_valid() {
         ));
     }
     seen.sort();
-    let expected = [("hosts-over-tls", 2, 4), ("laptop", 1, 1), ("three-cities", 3, 3)];
+    let expected =
+        [("hosts-over-tls", 2, 4), ("laptop", 1, 1), ("private-fleet", 1, 3), ("three-cities", 3, 3)];
     assert_eq!(seen, expected.map(|(name, sites, hosts)| (name.to_owned(), sites, hosts)));
+}
+
+#[test]
+fn a_private_fleet_is_declared_once_and_stands_where_it_says_or_where_its_first_host_does() {
+    let fleet = |rest: &str| {
+        let hosts = "[[site.host]]\nname = \"a\"\ndriver = \"fake\"\nprivate_fleet = \"gold\"\n";
+        site(&format!("{hosts}[[private_fleet]]\nname = \"gold\"\n{rest}"))
+    };
+    let centroid = load_text(&fleet("")).unwrap().plan.private_fleets.remove(0).centroid;
+    assert_eq!((centroid.label.as_str(), centroid.at.latitude, centroid.at.longitude), ("gold", 1.0, 2.0));
+    assert_eq!((centroid.radius_km, centroid.desired_host_count), (0.0, 1));
+    let written = "centroid = { latitude = 3, longitude = 4, radius_km = 5.5, desired_host_count = 6 }\n";
+    let centroid = load_text(&fleet(written)).unwrap().plan.private_fleets.remove(0).centroid;
+    assert_eq!((centroid.at.latitude, centroid.radius_km, centroid.desired_host_count), (3.0, 5.5, 6));
+    let at = |field: &str| format!("centroid = {{ latitude = 0, longitude = 0, {field} }}\n");
+    for (text, wanted) in [
+        (
+            site("[[site.host]]\nname = \"a\"\nprivate_fleet = \"gold\"\n"),
+            &["line 8", "no [[private_fleet]]", "gold"][..],
+        ),
+        (fleet("[[private_fleet]]\nname = \"gold\"\n"), &["private_fleet[1].name", "two private fleets"]),
+        ("[[private_fleet]]\nname = \"a/b\"\n".to_owned(), &["line 2", "private_fleet[0].name", "letters"]),
+        (fleet(&at("radius_km = -1")), &["private_fleet[0].centroid.radius_km", "0 to"]),
+        (fleet(&at("desired_host_count = 100001")), &["desired_host_count", "at most"]),
+        (fleet("centroid = { latitude = 91, longitude = 0 }\n"), &["centroid.latitude", "-90 to 90"]),
+        (fleet(&at("label = \"\"")), &["centroid.label", "1 to 255"]),
+    ] {
+        let message = mistake(&text);
+        for part in wanted {
+            assert!(message.contains(part), "{text:?} gave {message:?}, in which {part:?} is missing");
+        }
+    }
 }
