@@ -53,10 +53,13 @@ done
 [ -n "$port" ] || { echo 'error: no free port' >&2; exit 1; }
 {
   printf '[api]\nlisten = "127.0.0.1:%s"\n[callback]\nport = %s\n' "$port" "$((port + 1))"
-  printf '[limits]\ndeploy_per_second = 0\nstatus_per_second = 0\nlist_per_second = 0\nfailed_logins_per_second = 0\n'
+  printf '[limits]\ndeploy_per_second = 0\nstatus_per_second = 0\nlist_per_second = 0\nhosts_per_second = 0\nfailed_logins_per_second = 0\n'
   printf '[[site]]\nname = "here"\ncity = "Montreal"\ncontinent = "North America"\nlatitude = 45.5\nlongitude = -73.57\n'
-  printf '[[site.host]]\nname = "host-1"\ndriver = "fake"\nport_range = "10000-25999"\n'
+  printf '[[site.host]]\nname = "host-1"\ndriver = "fake"\nport_range = "10000-24999"\n'
   printf 'capacity = { cpu_units = 1048576, memory_mib = 1048576 }\n'
+  printf '[[site.host]]\nname = "host-2"\ndriver = "fake"\nport_range = "25000-25999"\nprivate_fleet = "fixture"\n'
+  printf 'capacity = { cpu_units = 8192, memory_mib = 8192 }\n'
+  printf '[[private_fleet]]\nname = "fixture"\n'
   printf '[registry]\nurl = "registry.test"\nproject = "studio"\nusername = "robot"\ntoken_file = "%s/registry-token"\n' "$dir"
 } >"$dir/config.toml"
 echo a-secret-for-pushing >"$dir/registry-token" && chmod 600 "$dir/registry-token"

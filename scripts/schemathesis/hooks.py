@@ -31,7 +31,7 @@ MASTER = bytes.fromhex(os.environ["SPAWNPOINT_TEST_MASTER_KEY"])
 # ---- rules beyond schemas ----------------------------------------------------------------------------------------------
 
 # (operation, status, what the message says, why the schema does not say it). Each part of a message has to match one.
-DEPLOY = r"POST /v1/deploy$|POST /deployments$"
+DEPLOY = r"POST /v1/deploy$|POST /deployments$|POST /private-fleets[/:]deploy"
 RULES = [
     (r"GET /v1/status/", 400, r"Bad Request ID provided", "an unknown id is 400 here and not 404, as on the live platform"),
     (DEPLOY + r"|:available$", 400, r"(app_version|version(_name)?|application|app_name): .*(has no version|no application|not active)",
@@ -39,6 +39,10 @@ RULES = [
     (r"GET /v1/locations$", 400, r"(app|version): .*(has no version|no application|is missing)", "the application and version must exist"),
     (r"POST /v1/telemetry/", 422, r"none of these deployments is there", "one of the deployments must exist"),
     (DEPLOY, 422, r".*", "no host has room, or none has the image that is asked for"),
+    (r"/private-fleets[/:]deploy", 400, r"private_host_ids: none of these hosts exists", "one of the hosts must exist"),
+    (r"/private-fleets/", 400, r"fleet-name: there is no private fleet", "an unknown fleet is 400 here and not 404, as published"),
+    (r"/uncordon$", 409, r"the time of its deletion is over", "a host that was given up is kept first"),
+    (r"/delete-schedule$", 400, r"scheduled_at: must not be more than ten years ahead", "a bound that moves with the clock"),
     (r"POST /v1/deploy$", 400, r"ip_list: or geo_ip_list or location is needed|(geo_)?ip_list: must not be empty",
      "one of three fields is needed"),
     (r"", 400, r"(environment_variables|env_vars|envs)\[\d+\]\.key: .* is given twice", "keys are unique once they are cleaned"),
@@ -257,6 +261,10 @@ def point_at_the_world(case):
                 call("PUT", link)
         if "retrieval_key" in names:
             names["retrieval_key"] = new_telemetry() or names["retrieval_key"]
+        if "fleet-name" in names:
+            names["fleet-name"] = "fixture"
+        if "host_id" in names:
+            names["host_id"] = "host-2"
         if "request_id" in names:
             fresh = ends_or_changes(label) and "/tags" not in label
             deployment = (new_deployment() if fresh else None) or standing()
@@ -280,8 +288,10 @@ def point_at_the_world(case):
             sensible(case.body)
         for name, value in (("application", "fixture"), ("app_name", "fixture"), ("version", "v1"), ("version_name", "v1"),
                             ("app_version", "v1")):
-            if name in case.body and label.startswith("POST") and "/deploy" in label:
+            if name in case.body and label.startswith("POST") and re.search("[/:]deploy", label):
                 case.body[name] = value
+        if isinstance(case.body.get("private_host_ids"), list):
+            case.body["private_host_ids"] = ["host-2", *(host for host in case.body["private_host_ids"][:60] if host != "host-2")]
         if re.search(DEPLOY, label) and dice.random() < 0.7:
             for name in ("resources", "filters", "require_cached_locations", "city", "country", "continent", "region",
                          "administrative_division"):
@@ -300,6 +310,8 @@ def keep_the_world(case):
     for name in ("app_name", "endpoint_name"):
         if names.get(name) == "fixture" and ends_or_changes(case.operation.label):
             names[name] = "nobody"
+    if names.get("host_id") == "host-1" and not case.operation.label.startswith("GET"):
+        names["host_id"] = "nobody"
 
 
 def sensible(body):

@@ -17,6 +17,7 @@ mod metrics;
 mod openapi;
 mod own_token;
 mod places;
+mod private_fleets;
 mod rates;
 mod reference;
 mod routing;

@@ -32,16 +32,37 @@ pub fn check_v1(definition: &str, body: &Value) {
 
 /// Checks `body` against the answer with `code` of `POST` on `path` in one of the OpenAPI 3 files.
 pub fn check_openapi(name: &str, path: &str, code: u16, body: &Value) {
+    check_openapi_of(name, "post", path, code, body);
+}
+
+/// The same, of another method.
+pub fn check_openapi_of(name: &str, method: &str, path: &str, code: u16, body: &Value) {
     let spec: Value = serde_json::from_str(&file(name)).unwrap();
-    let answer = &spec["paths"][path]["post"]["responses"][code.to_string()];
+    let answer = &spec["paths"][path][method]["responses"][code.to_string()];
     let mut schema = answer["content"]["application/json"]["schema"].clone();
-    assert!(schema.is_object(), "{name} has no {code} for {path}");
+    assert!(schema.is_object(), "{name} has no {code} for {method} {path}");
     let mut components = spec["components"].clone();
-    for schema in components["schemas"].as_object_mut().unwrap().values_mut() {
-        optional_may_be_null(schema);
+    for schema in components["schemas"].as_object_mut().into_iter().flatten() {
+        optional_may_be_null(schema.1);
     }
     schema["components"] = components;
+    nullable_may_be_null(&mut schema);
     check(&schema, body);
+}
+
+/// OpenAPI 3.0 says `nullable` where JSON Schema says that it is one of two types.
+fn nullable_may_be_null(schema: &mut Value) {
+    match schema {
+        Value::Object(object) => {
+            object.values_mut().for_each(nullable_may_be_null);
+            if object.get("nullable") == Some(&json!(true)) {
+                let plain = std::mem::take(object);
+                object.insert("anyOf".to_owned(), json!([plain, {"type": "null"}]));
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(nullable_may_be_null),
+        _ => {}
+    }
 }
 
 fn optional_may_be_null(schema: &mut Value) {

@@ -113,6 +113,42 @@ fn tokens_are_made_and_revoked_beside_a_server_and_without_one() {
 }
 
 #[test]
+fn hosts_are_cordoned_and_drained_beside_a_server_and_without_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = |arguments: &[&str]| {
+        let common = ["--config", "spawnpoint.toml", "--data-dir", "data"];
+        let output = run(&[&["host"], arguments, &common].concat(), dir.path());
+        (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+    };
+    let said = |arguments: &[&str], wanted: &str| {
+        let (code, said) = host(arguments);
+        assert!(code == Some(0) && said.contains(wanted), "{arguments:?}: {code:?} {said}");
+    };
+    let server = Server::start(dir.path());
+    let cordoned = || server.call("GET", "/spawnpoint/v1/hosts/here", "").1["cordoned"].clone();
+    assert_eq!(cordoned(), false);
+    said(&["list"], "open");
+    said(&["cordon", "here"], "cordoned");
+    assert_eq!(cordoned(), true);
+    assert_eq!(server.signal("-TERM"), Some(0));
+
+    said(&["list"], "cordoned, not answering");
+    said(&["uncordon", "here"], "it is carried out when one does");
+    said(&["drain", "here", "--stop"], "drained");
+    said(&["delete", "here", "--at", "90m"], "drained");
+    assert_eq!(host(&["drain", "here", "--wait", "1m"]).0, Some(1), "nobody is there to empty it");
+    assert_eq!(host(&["cordon", "nobody"]).0, Some(1));
+    for bad in [&["cordon", "a/b"][..], &["delete", "here", "--at", "soon"], &["drain"]] {
+        assert_eq!(host(bad).0, Some(2), "{bad:?}");
+    }
+    let server = Server::start(dir.path());
+    let (_, found) = server.call("GET", "/spawnpoint/v1/hosts/here", "");
+    assert_eq!((&found["drain"], &found["drained"]), (&json!("wait"), &json!(true)));
+    assert!(found["delete_schedule"]["uuid"].is_string());
+    said(&["drain", "here", "--stop", "--wait", "1m"], "here is empty");
+}
+
+#[test]
 fn after_kill_9_an_acknowledged_deployment_is_served_again_and_the_audit_finds_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
