@@ -170,7 +170,7 @@ fn fleet(positions: &[GeoPoint], count: usize) -> Hosts {
             beacon: None,
         };
         let free = Room { resources: capacity, ports: 10_000 };
-        HostView { host: Arc::new(host), state: HostState { free, images: Arc::default(), healthy: true } }
+        HostView { host: Arc::new(host), state: HostState { free, healthy: true, ..HostState::default() } }
     };
     Hosts::new((0..count).map(view).collect())
 }

@@ -26,7 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub const TICK: Duration = Duration::from_millis(10);
 
 /// No limits, and containers call back at a port of this run's own.
-const COMMON: &str = "[limits]\ndeploy_per_second = 0\nstatus_per_second = 0\nlist_per_second = 0\n";
+const COMMON: &str =
+    "[limits]\ndeploy_per_second = 0\nstatus_per_second = 0\nlist_per_second = 0\nhosts_per_second = 0\n";
 
 /// Fake hosts in four cities.
 fn fake_hosts() -> String {

@@ -83,6 +83,13 @@ fn host(server: &Server, arguments: &[&str]) -> String {
     outcome.text
 }
 
+/// Why a deployment is where it is, a line for each host.
+fn reasons(api: &Api, id: &str) -> String {
+    let record = api.get(&format!("/v2/deployments/{id}/events")).expect(200);
+    let lines = record["placement"].as_array().cloned().unwrap_or_default();
+    lines.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("\n")
+}
+
 /// The fleet of a deployment, as its own container was told.
 fn told(api: &Api, id: &str) -> String {
     ask_udp(external(&api.status(id), "game"), "env ARBITRIUM_PRIVATE_FLEET_ID")
@@ -105,6 +112,18 @@ fn named_hosts_fill_up_in_order_then_the_shared_one_and_a_drain_moves_no_match_e
     assert_eq!(told(&api, &ids[4]), "PUBLIC_CLOUD");
     assert_eq!(listed(&api), shown(&[("stage-1", "ACTIVE", 256), ("stage-2", "ACTIVE", 256)]));
 
+    // Why is told: the first of them, and the one that found both full.
+    let (first, fifth) = (reasons(&api, &ids[0]), reasons(&api, &ids[4]));
+    assert!(first.contains("stage-2 (frankfurt): chosen, preferred host 1"), "{first}");
+    assert!(fifth.contains("nobody: passed over, there is no such host"), "{fifth}");
+    for full in ["stage-1", "stage-2"] {
+        assert!(
+            fifth.contains(&format!("{full} (frankfurt): full: 128 CPU units asked for and 0 free")),
+            "{fifth}"
+        );
+    }
+    assert!(fifth.contains("shared-1 (frankfurt): chosen"), "{fifth}");
+
     // Who names no host gets none of the fleet's; when the shared one is full too, nobody gets anything.
     let plain = api.deploy("arena", "v1", &json!({}));
     let _ = api.wait_for(&plain, "READY");
@@ -124,6 +143,8 @@ fn named_hosts_fill_up_in_order_then_the_shared_one_and_a_drain_moves_no_match_e
     assert!(drained.contains("stage-2 is empty"), "{drained}");
     for id in &ids[..2] {
         assert_eq!(api.status(id)["current_status"], json!("Status.TERMINATED"));
+        let told = api.get(&format!("/v2/deployments/{id}/events")).expect(200).to_string();
+        assert!(told.contains(r#""cause":"drained""#), "{told}");
     }
     for id in ids[2..].iter().chain([&plain]) {
         assert_eq!(ask_udp(external(&api.status(id), "game"), "ping"), format!("pong {id}"));
