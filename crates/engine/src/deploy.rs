@@ -149,8 +149,9 @@ impl Engine {
             match self.place_and_store(&row, &version, remembered.as_ref()).await {
                 Ok(outcome) => return Ok(outcome),
                 Err(StoreError::Conflict(Conflict::NoCapacity(_) | Conflict::PortTaken { .. })) => {
-                    // Another control plane was faster: see what it took, and choose again.
+                    // Another control plane was faster, or an operator: see what is there now, and choose again.
                     self.reload_hosts().await?;
+                    self.reload_settings().await?;
                 }
                 Err(StoreError::Conflict(Conflict::KeyUsed(_))) => {
                     let repeated = match &remembered {
@@ -357,6 +358,7 @@ impl Engine {
         if let Err(error) = inner.store.commit(tx).await {
             inner.fleet.undo(&choice, placed.spec.resources);
             self.reload_hosts().await.ok();
+            self.reload_settings().await.ok();
             return Err(error);
         }
         inner.rows.put(&placed);

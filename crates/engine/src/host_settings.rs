@@ -132,7 +132,7 @@ impl Engine {
         Ok(self.inner.store.commit(tx).await?)
     }
 
-    async fn reload_settings(&self) -> Result<(), Error> {
+    pub(crate) async fn reload_settings(&self) -> Result<(), Error> {
         let _reading = self.inner.fleet.reading_settings.lock().await;
         let all = self.inner.store.host_settings().await?;
         self.inner.fleet.load_settings(all, self.now());

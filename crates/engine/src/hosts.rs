@@ -165,10 +165,11 @@ impl Fleet {
 
     /// Has placement follow what operators say, at `now`. The hosts that are to be emptied by stopping, and are not empty.
     pub(crate) fn apply_settings(&self, now: Timestamp) -> Vec<Arc<HostRuntime>> {
+        let standings: Vec<Standing> =
+            self.runtimes.iter().map(|runtime| self.standing(&runtime.setup.host, now)).collect();
         let mut to_empty = Vec::new();
         let mut table = self.table.lock();
-        for runtime in &self.runtimes {
-            let standing = self.standing(&runtime.setup.host, now);
+        for (runtime, standing) in self.runtimes.iter().zip(standings) {
             let view = &table.hosts.views()[runtime.number];
             if standing.drain == Some(Drain::Stop) && view.state.free.resources != view.host.capacity {
                 to_empty.push(runtime.clone());

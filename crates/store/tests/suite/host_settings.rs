@@ -35,6 +35,23 @@ on_both! {
         assert_eq!(world.store.host_settings().await, Ok(vec![open]));
     }
 
+    async fn nothing_is_reserved_on_a_host_that_is_cordoned_or_drained_until_it_is_not(world: &World) {
+        let reserve = async || world.commit(|tx| tx.reserve(&host("a"), &resources(1, 1), &resources(9, 9))).await;
+        let say = async |cordoned, drain| {
+            world.commit(|tx| { tx.see_host(&host("a"), NOW); tx.set_host_cordon(&host("a"), cordoned, drain, NOW); }).await.unwrap();
+        };
+        let refused = Err(StoreError::Conflict(Conflict::NoCapacity(host("a"))));
+        reserve().await.unwrap();
+        say(true, None).await;
+        assert_eq!(reserve().await, refused);
+        say(true, Some(Drain::Wait)).await;
+        assert_eq!(reserve().await, refused);
+        world.commit(|tx| tx.unreserve(&host("a"), &resources(1, 1))).await.unwrap();
+        say(false, None).await;
+        reserve().await.unwrap();
+        assert_eq!(world.store.host_usage().await.unwrap()[0].deployments, 1);
+    }
+
     async fn of_a_host_that_was_never_seen_nothing_can_be_said(world: &World) {
         let missing = Err(StoreError::Conflict(Conflict::Missing { what: "host", key: "a".into() }));
         assert_eq!(world.commit(|tx| tx.set_host_cordon(&host("a"), true, None, NOW)).await, missing);
