@@ -112,6 +112,11 @@ fn named_hosts_fill_up_in_order_then_the_shared_one_and_a_drain_moves_no_match_e
     assert_eq!(told(&api, &ids[4]), "PUBLIC_CLOUD");
     assert_eq!(listed(&api), shown(&[("stage-1", "ACTIVE", 256), ("stage-2", "ACTIVE", 256)]));
 
+    let query =
+        json!({"filters": [{"field": "fleet_name", "operator": "eq", "value": "tournament"}]}).to_string();
+    let found = api.get(&format!("/v1/deployments?query={}", encode(&query))).expect(200);
+    assert_eq!(found["total_count"], json!(4), "the shared host is in no fleet");
+
     // Why is told: the first of them, and the one that found both full.
     let (first, fifth) = (reasons(&api, &ids[0]), reasons(&api, &ids[4]));
     assert!(first.contains("stage-2 (frankfurt): chosen, preferred host 1"), "{first}");

@@ -109,9 +109,9 @@ impl Engine {
         say: impl FnOnce(&mut Tx, Timestamp),
     ) -> Result<HostReport, Error> {
         self.need_unbound(actor)?;
-        self.inner.fleet.find(id).ok_or_else(not_found)?;
+        let runtime = self.inner.fleet.find(id).ok_or_else(not_found)?;
         let mut tx = Tx::new();
-        tx.see_host(id, self.now());
+        tx.see_host(id, runtime.setup.host.private_fleet.as_deref(), self.now());
         say(&mut tx, self.now());
         self.inner.store.commit(tx).await?;
         tracing::info!(host.id = %id, token = %actor.token, "host is {what} by an operator");
@@ -120,14 +120,11 @@ impl Engine {
         self.get_host(actor, id).await
     }
 
-    /// Notes which hosts there are, before anything can be said of them.
+    /// Notes which hosts there are and to which fleets they belong.
     pub(crate) async fn see_hosts(&self) -> Result<(), Error> {
-        let known = self.inner.store.host_settings().await?;
         let mut tx = Tx::new();
         for runtime in self.inner.fleet.all() {
-            if !known.iter().any(|said| said.host == *runtime.id()) {
-                tx.see_host(runtime.id(), self.now());
-            }
+            tx.see_host(runtime.id(), runtime.setup.host.private_fleet.as_deref(), self.now());
         }
         Ok(self.inner.store.commit(tx).await?)
     }

@@ -17,7 +17,7 @@ pub enum Condition {
     Application(TextMatch),
     /// The version is (not) one of these.
     Version(TextMatch),
-    /// Its fleet.
+    /// The fleet that it was made by, or else the private fleet of its host.
     Fleet(TextMatch),
     /// Its host.
     Host(TextMatch),

@@ -16,11 +16,11 @@ const fn drain_word(drain: Drain) -> &'static str {
 }
 
 impl Tx {
-    /// Notes when a host was first seen; what is known of it stays.
-    pub fn see_host(&mut self, host: &HostId, now: Timestamp) {
-        let sql = "insert into host_settings (host, created_at, updated_at) values ($1, $2, $2) \
-                   on conflict (host) do nothing";
-        self.run(sql, args![host, now]);
+    /// Notes when a host was first seen, and to which private fleet it belongs now; what was said of it stays.
+    pub fn see_host(&mut self, host: &HostId, private_fleet: Option<&str>, now: Timestamp) {
+        let sql = "insert into host_settings (host, private_fleet, created_at, updated_at) values ($1, $2, $3, $3) \
+                   on conflict (host) do update set private_fleet = excluded.private_fleet";
+        self.run(sql, args![host, private_fleet, now]);
     }
 
     /// Says whether a host takes new deployments, and how it is emptied; [`Conflict::Missing`] for one never seen.

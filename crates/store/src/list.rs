@@ -115,7 +115,7 @@ impl Where {
             Condition::Tags(names, has) => self.tags(names, *has),
             Condition::Application(how) => self.text("d.app", how),
             Condition::Version(how) => self.text("d.version", how),
-            Condition::Fleet(how) => self.text("d.fleet", how),
+            Condition::Fleet(how) => self.text(FLEET, how),
             Condition::Host(how) => self.text("d.host", how),
             Condition::CreatedAt(how, time) => self.compare("d.created_at", *how, *time),
             Condition::Joinable(joinable) => self.compare("d.joinable", Ordering::Eq, *joinable),
@@ -123,6 +123,9 @@ impl Where {
         }
     }
 }
+
+/// The fleet that a deployment was made by, or else the private fleet of its host.
+const FLEET: &str = "coalesce(d.fleet, (select h.private_fleet from host_settings h where h.host = d.host))";
 
 /// Only `%` is special to users, so the other special characters of LIKE stand for themselves.
 fn like_pattern(pattern: &str) -> String {

@@ -7,7 +7,7 @@ use spawnpoint_engine::{DeployRequest, Error, Player};
 use spawnpoint_model::deployment::{Phase, Status, StopCause};
 use spawnpoint_model::geo::GeoPoint;
 use spawnpoint_model::host_settings::Drain;
-use spawnpoint_model::query::Page;
+use spawnpoint_model::query::{Condition, ListQuery, Page, TextMatch};
 use spawnpoint_model::token::{Actor, Scope};
 use spawnpoint_model::{DeploymentId, HostId, TokenId};
 use spawnpoint_store::dialect::Dialect;
@@ -208,6 +208,21 @@ on_both! {
         other.drain_host(&world.admin, &kyoto(), Drain::Stop).await.unwrap();
         other.shut_down(Duration::from_secs(5)).await;
         assert_eq!(until_ended(world, id).await, Phase::Terminated(StopCause::Drained));
+    }
+
+    async fn deployments_are_found_by_the_fleet_of_their_host(world: &mut World) {
+        let (private, _) = deploy(world, &["kyoto-1"]).await;
+        let (shared, _) = deploy(world, &[]).await;
+        let found = async |how: TextMatch| {
+            let query = ListQuery { conditions: vec![Condition::Fleet(how)], ..ListQuery::default() };
+            let list = world.engine.list_deployments(&world.admin, query, PAGE).await.unwrap();
+            list.items.iter().map(|view| view.deployment.id).collect::<Vec<_>>()
+        };
+        let names = || vec!["tournament".to_owned()];
+        assert_eq!(found(TextMatch::In(names())).await, [private]);
+        assert_eq!(found(TextMatch::Like("tour%".to_owned())).await, [private]);
+        assert_eq!(found(TextMatch::NotIn(names())).await, [shared]);
+        assert_eq!(found(TextMatch::In(vec!["other".to_owned()])).await, []);
     }
 
     async fn hosts_and_fleets_are_shown_to_whom_they_concern(world: &mut World) {

@@ -7,17 +7,17 @@ use crate::world::*;
 
 on_both! {
     async fn a_host_is_seen_once_and_what_is_said_of_it_stays(world: &World) {
-        world.commit(|tx| { tx.see_host(&host("b"), NOW); tx.see_host(&host("a"), NOW); }).await.unwrap();
+        world.commit(|tx| { tx.see_host(&host("b"), None, NOW); tx.see_host(&host("a"), None, NOW); }).await.unwrap();
         let fresh = |name: &str| HostSettings::new(host(name), NOW);
         assert_eq!(world.store.host_settings().await, Ok(vec![fresh("a"), fresh("b")]));
         world.commit(|tx| tx.set_host_cordon(&host("a"), true, Some(Drain::Stop), after(1))).await.unwrap();
-        world.commit(|tx| tx.see_host(&host("a"), after(2))).await.unwrap();
+        world.commit(|tx| tx.see_host(&host("a"), None, after(2))).await.unwrap();
         let drained = HostSettings { cordoned: Some(true), drain: Some(Drain::Stop), updated_at: after(1), ..fresh("a") };
         assert_eq!(world.store.host_settings().await, Ok(vec![drained, fresh("b")]));
     }
 
     async fn a_cordon_and_a_deletion_do_not_undo_each_other(world: &World) {
-        world.commit(|tx| tx.see_host(&host("a"), NOW)).await.unwrap();
+        world.commit(|tx| tx.see_host(&host("a"), None, NOW)).await.unwrap();
         let deletion = Deletion { id: "d1".into(), at: after(3600) };
         world.commit(|tx| tx.set_host_deletion(&host("a"), Some(&deletion), after(1))).await.unwrap();
         world.commit(|tx| tx.set_host_cordon(&host("a"), true, Some(Drain::Wait), after(2))).await.unwrap();
@@ -38,7 +38,7 @@ on_both! {
     async fn nothing_is_reserved_on_a_host_that_is_cordoned_or_drained_until_it_is_not(world: &World) {
         let reserve = async || world.commit(|tx| tx.reserve(&host("a"), &resources(1, 1), &resources(9, 9))).await;
         let say = async |cordoned, drain| {
-            world.commit(|tx| { tx.see_host(&host("a"), NOW); tx.set_host_cordon(&host("a"), cordoned, drain, NOW); }).await.unwrap();
+            world.commit(|tx| { tx.see_host(&host("a"), None, NOW); tx.set_host_cordon(&host("a"), cordoned, drain, NOW); }).await.unwrap();
         };
         let refused = Err(StoreError::Conflict(Conflict::NoCapacity(host("a"))));
         reserve().await.unwrap();
