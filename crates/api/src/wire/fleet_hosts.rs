@@ -6,7 +6,7 @@ use serde::Serialize;
 use spawnpoint_engine::private_fleets::HostReport;
 use spawnpoint_model::host_settings::Deletion;
 use spawnpoint_model::query::Paged;
-use spawnpoint_model::site::{self, Centroid};
+use spawnpoint_model::site::{self, Beacon, Centroid, Host};
 use utoipa::ToSchema;
 
 use crate::dates::V2Date;
@@ -55,7 +55,7 @@ struct FleetHostBody<'a> {
     /// MiB that may be held in all.
     #[schema(required, example = 32768)]
     allocatable_memory_mb: Option<u32>,
-    /// Where players measure their distance to it.
+    /// Where players measure their distance to it; null unless it goes by an address and answers over both UDP and TCP.
     #[schema(required)]
     beacon: Option<BeaconBody>,
     /// When this installation first had it.
@@ -129,6 +129,14 @@ struct SpecificationsBody {
     base_clock_speed_mhz: u32,
 }
 
+impl BeaconBody {
+    /// Of the beacon of a host, if it has an address and both ports: all are needed here, and a name is no address.
+    fn of(host: &Host) -> Option<Self> {
+        let Beacon { host: name, udp_port, tcp_port } = host.beacon.as_ref()?;
+        Some(Self { tcp_port: (*tcp_port)?, udp_port: (*udp_port)?, ip_address: name.parse().ok()? })
+    }
+}
+
 impl<'a> CentroidBody<'a> {
     /// Of a centroid.
     #[must_use]
@@ -178,7 +186,7 @@ impl<'a> FleetHostBody<'a> {
             allocated_memory_mb: report.reserved.memory.0,
             allocatable_cpu_units: Some(host.capacity.cpu.0),
             allocatable_memory_mb: Some(host.capacity.memory.0),
-            beacon: None,
+            beacon: BeaconBody::of(host),
             created_at: V2Date(report.settings.created_at),
             updated_at: V2Date(report.settings.updated_at),
             centroid: CentroidBody::of(centroid),

@@ -106,12 +106,18 @@ async fn a_fleet_lists_its_hosts_with_every_published_field() {
         "latitude": 35.01, "longitude": 135.77, "city": "kyoto", "country": "somewhere", "continent": null,
         "allocated_cpu_units": 1024, "allocated_memory_mb": 512,
         "allocatable_cpu_units": 4096, "allocatable_memory_mb": 4096,
-        "beacon": null, "created_at": "2026-09-21T14:13:20.000000Z", "updated_at": "2026-09-21T14:13:20.000000Z",
+        "beacon": {"tcp_port": 8091, "udp_port": 8090, "ip_address": "203.0.113.9"},
+        "created_at": "2026-09-21T14:13:20.000000Z", "updated_at": "2026-09-21T14:13:20.000000Z",
         "centroid": {"label": "Kansai", "latitude": 35.0, "longitude": 135.5, "radius_km": 100.0, "desired_host_count": 2},
         "delete_schedule": null,
         "fleet_host_specifications": {"cpu_units": 4096, "memory_mb": 4096, "base_clock_speed_mhz": 2000},
     });
     assert_eq!(host, expected);
+    assert_eq!(
+        listed(&world, "osaka-1").await.unwrap()["beacon"],
+        Value::Null,
+        "it does not answer over TCP"
+    );
     let page = world.get(&format!("{HOSTS}?page=2&limit=1")).await.expect(200);
     assert_eq!((&page["total_count"], &page["data"][0]["host_id"]), (&json!(2), &json!("osaka-1")));
     assert_eq!(page["pagination"]["previous_page_number"], 1);

@@ -258,7 +258,7 @@ impl Positions for Somewhere {
     fn position(&self, address: IpAddr) -> Option<GeoPoint> {
         let IpAddr::V4(v4) = address else { return None };
         let [203, 0, 113, last @ (10 | 20 | 30)] = v4.octets() else { return None };
-        let (_, latitude, longitude) = CITIES[usize::from(last / 10 - 1)];
+        let (_, latitude, longitude, _) = CITIES[usize::from(last / 10 - 1)];
         Some(GeoPoint { latitude, longitude })
     }
 
