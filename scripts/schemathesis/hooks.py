@@ -53,6 +53,7 @@ RULES = [
     (r"", 400, r"(req_memory|resources\.memory_mib|memory_mib): must be \d+ to \d+ MiB \(at most twice the CPU units\)",
      "two fields together"),
     (r"", 400, r"ports(\[\d+\](\.\w+)?)?: .*", "ports must not clash; TLS and the number 0 have conditions"),
+    (r":report$", 400, r"reason: the deployment has \d+ reports", "a deployment keeps so many reports at most"),
     (r"/tags$", 400, r"name: the deployment has \d+ tags, the most possible", "a deployment has so many tags at most"),
     (r"PATCH ", 400, r"envs\[\d+\]\.value: is (missing|needed)", "a variable without a value must be a hidden one that is there"),
     (r"PATCH ", 400, r"session_config\.(kind|sockets): is missing", "a change of settings that are not there yet"),
