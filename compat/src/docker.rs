@@ -115,6 +115,19 @@ impl Engine {
         call("GET", &format!("/containers/{id}/json"), None).unwrap().expect(200)
     }
 
+    /// The same, or `None` while there is none, or just not any more.
+    ///
+    /// # Panics
+    /// There is more than one, or the engine fails.
+    #[must_use]
+    pub fn container_if_there(&self, deployment: &str) -> Option<Value> {
+        let all = self.containers(&format!("{DEPLOYMENT}={deployment}"));
+        assert!(all.len() <= 1, "containers of {deployment}: {all:?}");
+        let id = all.first()?["Id"].as_str()?.to_owned();
+        let answer = call("GET", &format!("/containers/{id}/json"), None).unwrap();
+        (answer.status != 404).then(|| answer.expect(200))
+    }
+
     /// Removes a deployment's container behind everybody's back.
     ///
     /// # Panics

@@ -616,10 +616,7 @@ fn the_edgegap_crate_is_told_what_an_application_or_a_version_cannot_do() {
 
 /// Number and token of a container for one of its calls (`CONTEXT`, `DELETE`), from what it was started with.
 fn own_key(engine: &Engine, id: &str, purpose: &str) -> (i32, String) {
-    let container = eventually("it has a container", PATIENCE, || {
-        let found = engine.containers(&format!("spawnpoint.deployment={id}"));
-        (!found.is_empty()).then(|| engine.container(id))
-    });
+    let container = eventually("it has a container", PATIENCE, || engine.container_if_there(id));
     let variable = |name: String| {
         let all = container["Config"]["Env"].as_array().unwrap().iter().filter_map(Value::as_str);
         all.filter_map(|one| one.split_once('=')).find(|(key, _)| *key == name).unwrap().1.to_owned()

@@ -71,7 +71,7 @@ fn cities(list: &Value) -> Vec<String> {
 fn locations_are_the_cities_with_room_and_none_of_private_fleets() {
     let server = Server::start(|ports| {
         let private = format!(
-            "[[site]]\nname = \"hall\"\ncity = \"Lyon\"\nlatitude = 45.75\nlongitude = 4.85\n\
+            "[[private_fleet]]\nname = \"tournament\"\n[[site]]\nname = \"hall\"\ncity = \"Lyon\"\nlatitude = 45.75\nlongitude = 4.85\n\
              [[site.host]]\nname = \"hall-1\"\ndriver = \"fake\"\nprivate_fleet = \"tournament\"\nport_range = \"{}\"\n",
             ports.games(3, 4)
         );
