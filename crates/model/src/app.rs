@@ -89,7 +89,7 @@ pub enum SessionKind {
 }
 
 /// Session settings of a version.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct SessionConfig {
     /// How sessions are counted.
     pub kind: SessionKind,

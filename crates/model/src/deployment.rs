@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::app::RestartPolicy;
+use crate::app::{RestartPolicy, SessionConfig, SessionKind};
 use crate::env::EnvVar;
 use crate::filter::LocationFilter;
 use crate::geo::GeoPoint;
-use crate::ids::{DeploymentId, HostId, RevisionId, WorkloadId};
-use crate::names::{AppName, TagName, VersionName};
+use crate::ids::{DeploymentId, HostId, PolicyId, RevisionId, WorkloadId};
+use crate::names::{AppName, FleetName, TagName, VersionName};
 use crate::port::PortBinding;
 use crate::storage::PullProfile;
 use crate::time::Timestamp;
@@ -44,6 +44,8 @@ pub enum StopCause {
     Drained,
     /// It had failed, and its record was kept long enough.
     Retired,
+    /// No session was on it for as long as its version allows.
+    Empty,
 }
 
 /// Why a deployment failed. The kind decides what happens next; the detail is for people.
@@ -291,6 +293,35 @@ pub struct DeploymentSpec {
     pub time_to_deploy_seconds: u32,
     /// Minutes after READY at which it is stopped; 0 or less = never.
     pub max_duration_minutes: i32,
+    /// The version's session settings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionConfig>,
+    /// The smart fleet that made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+}
+
+impl DeploymentSpec {
+    /// How sessions are counted on it.
+    #[must_use]
+    pub fn session_kind(&self) -> SessionKind {
+        self.session.map_or(SessionKind::Default, |session| session.kind)
+    }
+
+    /// How many sockets it has; `None` if sessions take none.
+    #[must_use]
+    pub fn sockets(&self) -> Option<u32> {
+        self.session.filter(|session| session.kind != SessionKind::Default).map(|session| session.sockets)
+    }
+}
+
+/// Which policy of which smart fleet made a deployment.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Origin {
+    /// The fleet, as it was called then.
+    pub fleet: FleetName,
+    /// The policy.
+    pub policy: PolicyId,
 }
 
 /// A tag on a deployment.
@@ -379,6 +410,13 @@ pub struct State {
     /// What the stop said of the logs, if it said anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_choice: Option<LogChoice>,
+    /// Since when no session has been on it; `None`: there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub empty_since: Option<Timestamp>,
+    /// Made by a smart fleet, and it was not its image's fault if it ended: it has run for a while, or something else ended
+    /// it. See [`crate::fleet`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub proven: bool,
 }
 
 impl Deployment {
@@ -405,7 +443,9 @@ impl Deployment {
             unreachable_since: None,
             avoid_hosts: Vec::new(),
             tags,
-            joinable: false,
+            joinable: spec.session.is_some(),
+            empty_since: spec.sockets().map(|_| spec.created_at),
+            proven: false,
             log_choice: None,
         };
         Self { id, generation: 0, spec: Arc::new(spec), state }

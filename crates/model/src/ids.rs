@@ -66,6 +66,51 @@ impl From<DeploymentId> for String {
     }
 }
 
+/// A session's id: 48 random bits, written as 12 lower-case hex digits and `-s` (`5d1e07a9c34b-s`).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SessionId(DeploymentId);
+
+impl SessionId {
+    /// Takes the low 48 bits of `random`.
+    #[must_use]
+    pub const fn from_random(random: u64) -> Self {
+        Self(DeploymentId::from_random(random))
+    }
+}
+
+impl FromStr for SessionId {
+    type Err = NotAnId;
+    fn from_str(text: &str) -> Result<Self, NotAnId> {
+        text.strip_suffix("-s").ok_or(NotAnId)?.parse().map(Self)
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-s", self.0)
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl TryFrom<String> for SessionId {
+    type Error = NotAnId;
+    fn try_from(text: String) -> Result<Self, NotAnId> {
+        text.parse()
+    }
+}
+
+impl From<SessionId> for String {
+    fn from(id: SessionId) -> Self {
+        id.to_string()
+    }
+}
+
 /// What a driver runs for one attempt of a deployment. Written `5d1e07a9c34b-2`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct WorkloadId {
@@ -149,6 +194,10 @@ text_id!(
     RevisionId
 );
 text_id!(
+    /// A policy of a smart fleet: stays when fleet or policy are renamed.
+    PolicyId
+);
+text_id!(
     /// The public part of an API token; safe to log and to show.
     TokenId
 );
@@ -164,6 +213,16 @@ mod tests {
         assert_eq!("00000000002a".parse(), Ok(id));
         for bad in ["", "2a", "00000000002A", "+0000000002a", "00000000002ag", "0000000000 2a"] {
             assert_eq!(bad.parse::<DeploymentId>(), Err(NotAnId), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_session_id_has_a_suffix_of_its_own() {
+        let id = SessionId::from_random(42);
+        assert_eq!(id.to_string(), "00000000002a-s");
+        assert_eq!("00000000002a-s".parse(), Ok(id));
+        for bad in ["", "-s", "00000000002a", "00000000002a-S", "00000000002a-s-s"] {
+            assert_eq!(bad.parse::<SessionId>(), Err(NotAnId), "{bad:?}");
         }
     }
 

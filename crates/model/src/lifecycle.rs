@@ -33,6 +33,13 @@ use crate::port::PortBinding;
 use crate::time::Timestamp;
 use crate::webhook::WebhookEvent;
 
+/// A deployment of a smart fleet works if it has run for this long after its ports were seen open…
+const PROOF_CHECKED: Duration = Duration::from_secs(10);
+/// … or for this long where no port is looked at.
+const PROOF_UNCHECKED: Duration = Duration::from_secs(30);
+/// Exit code of a process that was ended by SIGKILL.
+const SIGKILLED: i32 = 128 + 9;
+
 /// Times and budgets of the lifecycle.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rules {
@@ -224,7 +231,7 @@ pub fn due_at(row: &Deployment, rules: &Rules) -> Option<Timestamp> {
         Phase::Ready if wants_stop => Some(state.phase_since),
         Phase::Ready => {
             let lost = state.unreachable_since.map(|since| since.plus(rules.host_lost_after));
-            [expires_at(row), lost].into_iter().flatten().min()
+            [ends_at(row), lost, proven_at(row)].into_iter().flatten().min()
         }
         Phase::Failed(_) if wants_stop => Some(state.phase_since),
         Phase::Failed(_) => Some(state.phase_since.plus(rules.error_retention)),
@@ -237,6 +244,47 @@ pub fn due_at(row: &Deployment, rules: &Rules) -> Option<Timestamp> {
 pub fn expires_at(row: &Deployment) -> Option<Timestamp> {
     let minutes = u64::try_from(row.spec.max_duration_minutes).ok().filter(|m| *m > 0)?;
     Some(row.state.ready_at?.plus(Duration::from_secs(minutes * 60)))
+}
+
+/// When it has been without a session for as long as its version allows; `None` if there is a session, before READY, and
+/// where nothing is allowed for.
+#[must_use]
+pub fn empty_ends_at(row: &Deployment) -> Option<Timestamp> {
+    row.spec.sockets()?;
+    let minutes = u64::from(row.spec.session?.empty_ttl_minutes?);
+    let since = row.state.empty_since?.max(row.state.ready_at?);
+    Some(since.plus(Duration::from_secs(minutes * 60)))
+}
+
+/// When it ends by itself.
+#[must_use]
+pub fn ends_at(row: &Deployment) -> Option<Timestamp> {
+    [expires_at(row), empty_ends_at(row)].into_iter().flatten().min()
+}
+
+/// When a deployment of a smart fleet has run long enough to count as one that works.
+fn proven_at(row: &Deployment) -> Option<Timestamp> {
+    if row.spec.origin.is_none() || row.state.proven {
+        return None;
+    }
+    let checked = row.state.ports.iter().any(|port| port.to_check);
+    Some(row.state.up_since?.plus(if checked { PROOF_CHECKED } else { PROOF_UNCHECKED }))
+}
+
+/// Whether something else than its image ends a deployment that was ready: a user, time, its host, a kill from outside.
+fn ends_from_outside(row: &Deployment, after: &After) -> bool {
+    let killed = row.state.exit.is_some_and(|exit| exit.code == SIGKILLED && !exit.oom);
+    row.state.ready_at.is_some()
+        && match after {
+            After::Terminate(StopCause::User | StopCause::Expired | StopCause::Empty) => true,
+            After::Terminate(StopCause::Exited) => killed,
+            After::Fail(failure) => match failure.kind {
+                FailureKind::Vanished | FailureKind::HostLost => true,
+                FailureKind::CrashLoop => killed,
+                _ => false,
+            },
+            _ => false,
+        }
 }
 
 /// `next` in `phase`: counts the generation, notes the time and, if the status changes, the status before.
@@ -315,6 +363,12 @@ fn ready(row: &Deployment, seen: &Observation, now: Timestamp, rules: &Rules) ->
     }
     match seen {
         Observation::Exited(exit) => exited(row, *exit, now, rules),
+        Observation::Nothing | Observation::Running { .. } if proven_at(row).is_some_and(|at| now >= at) => {
+            let mut next = row.clone();
+            next.generation += 1;
+            next.state.proven = true;
+            Decision::change(next, Action::Again)
+        }
         Observation::Absent => {
             let failure = Failure::new(FailureKind::Vanished, "its container is gone from its host");
             leave(row, After::Fail(failure), now, Duration::ZERO)
@@ -353,6 +407,9 @@ fn stop_if_due(row: &Deployment, now: Timestamp) -> Option<Decision> {
         Desired::Stop(cause) => Some(leave(row, After::Terminate(cause), now, grace)),
         Desired::Run if expires_at(row).is_some_and(|end| now >= end) => {
             Some(leave(row, After::Terminate(StopCause::Expired), now, grace))
+        }
+        Desired::Run if empty_ends_at(row).is_some_and(|end| now >= end) => {
+            Some(leave(row, After::Terminate(StopCause::Empty), now, grace))
         }
         Desired::Run => None,
     }
@@ -425,6 +482,7 @@ fn leave(row: &Deployment, after: After, now: Timestamp, grace: Duration) -> Dec
     let mut next = row.clone();
     next.state.deadline = Some(now.plus(grace));
     next.state.not_before = None;
+    next.state.proven |= row.spec.origin.is_some() && ends_from_outside(row, &after);
     let failed = matches!(after, After::Fail(_));
     let action = if grace.is_zero() { Action::Remove } else { Action::Stop(grace) };
     let decision = Decision::change(enter(row, next, Phase::Stopping(after), now), action);

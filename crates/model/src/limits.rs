@@ -102,3 +102,21 @@ pub const PULL_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub const PULL_FILES_MAX: usize = 1000;
 /// Bytes of a log that is kept for upload; what comes after them is left out, and the log says so.
 pub const UPLOADED_LOG_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// Sessions on one deployment: what its status lists.
+pub const SESSIONS_PER_DEPLOYMENT_MAX: u32 = 1000;
+/// Selectors of a session.
+pub const SELECTORS_MAX: usize = 32;
+/// Characters of the value of a selector's variable. Edgegap: 1024.
+pub const SELECTOR_VALUE_CHARS_MAX: usize = 1024;
+/// Sessions made or deleted by one call.
+pub const SESSIONS_AT_ONCE_MAX: usize = 256;
+/// Smart fleets of an installation.
+pub const FLEETS_MAX: u64 = 1000;
+/// Policies of a fleet.
+pub const POLICIES_MAX: u64 = 64;
+/// Versions that are linked to a fleet.
+pub const LINKS_MAX: u64 = 64;
+/// Deployments that a policy may ask for.
+pub const POLICY_DEPLOYMENTS_MAX: u32 = 10_000;
+/// Points of a policy of coordinates.
+pub const POLICY_POINTS_MAX: usize = 64;

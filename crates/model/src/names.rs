@@ -108,8 +108,26 @@ name!(
     path_safe
 );
 name!(
+    /// A smart fleet's name, 1 to 64 characters.
+    FleetName,
+    limits::NAME_CHARS_MAX,
+    path_safe
+);
+name!(
     /// The name of a pull profile of an endpoint storage, 1 to 64 characters.
     ProfileName,
+    limits::NAME_CHARS_MAX,
+    path_safe
+);
+name!(
+    /// The name of a policy of a smart fleet, 1 to 64 characters.
+    PolicyName,
+    limits::NAME_CHARS_MAX,
+    path_safe
+);
+name!(
+    /// The name that a user gave a session, 1 to 64 characters; unique on its deployment.
+    CustomId,
     limits::NAME_CHARS_MAX,
     path_safe
 );

@@ -1,7 +1,11 @@
-//! Which webhooks a deployment asks for.
+//! Which webhooks a deployment or a session asks for.
+
+use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ids::{DeploymentId, NotAnId, SessionId};
 use crate::secret::Sealed;
 
 /// What a webhook announces.
@@ -16,10 +20,49 @@ pub enum WebhookEvent {
     Terminated,
     /// The order of some deployments by players is known; no event of a deployment.
     Telemetry,
+    /// A session has a deployment that is ready.
+    Linked,
+    /// No deployment takes a session.
+    Unprocessable,
+}
+
+/// Whose webhook it is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Subject {
+    /// A deployment's.
+    Deployment(DeploymentId),
+    /// A session's.
+    Session(SessionId),
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Deployment(id) => fmt::Display::fmt(id, f),
+            Self::Session(id) => fmt::Display::fmt(id, f),
+        }
+    }
+}
+
+impl FromStr for Subject {
+    type Err = NotAnId;
+    fn from_str(text: &str) -> Result<Self, NotAnId> {
+        text.parse().map(Self::Session).or_else(|_| text.parse().map(Self::Deployment))
+    }
+}
+
+impl From<DeploymentId> for Subject {
+    fn from(id: DeploymentId) -> Self {
+        Self::Deployment(id)
+    }
 }
 
 impl WebhookEvent {
-    /// `ready`, `error`, `terminated` or `telemetry`.
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Ready, Self::Error, Self::Terminated, Self::Linked, Self::Unprocessable, Self::Telemetry];
+
+    /// `ready`, `error`, `terminated`, `linked`, `unprocessable` or `telemetry`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -27,6 +70,8 @@ impl WebhookEvent {
             Self::Error => "error",
             Self::Terminated => "terminated",
             Self::Telemetry => "telemetry",
+            Self::Linked => "linked",
+            Self::Unprocessable => "unprocessable",
         }
     }
 }
@@ -53,7 +98,7 @@ impl Webhooks {
             WebhookEvent::Ready => self.on_ready.as_ref(),
             WebhookEvent::Error => self.on_error.as_ref(),
             WebhookEvent::Terminated => self.on_terminated.as_ref(),
-            WebhookEvent::Telemetry => None,
+            WebhookEvent::Telemetry | WebhookEvent::Linked | WebhookEvent::Unprocessable => None,
         }
     }
 }

@@ -117,6 +117,8 @@ async fn seed(store: &Store) -> Result<DeploymentSpec, Failure> {
         grace_seconds: 5,
         time_to_deploy_seconds: 120,
         max_duration_minutes: 60,
+        session: None,
+        origin: None,
     })
 }
 

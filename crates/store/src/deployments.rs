@@ -25,8 +25,8 @@ impl Tx {
     /// was purged since the version was read: read it again).
     pub fn insert_deployment(&mut self, deployment: &Deployment, due_at: Option<Timestamp>) {
         let sql = "insert into deployments (id, generation, spec, state, app, version, revision, created_at, phase, \
-                   status, live, joinable, host, due_at, terminated_at) \
-                   values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
+                   status, live, joinable, host, due_at, terminated_at, available_sockets, fleet, policy) \
+                   values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
         let Deployment { id, generation, spec, state } = deployment;
         let args = args![
             *id,
@@ -44,6 +44,9 @@ impl Tx {
             state.host.as_ref(),
             due_at,
             terminated_at(deployment),
+            spec.sockets(),
+            spec.origin.as_ref().map(|origin| origin.fleet.as_str()),
+            spec.origin.as_ref().map(|origin| origin.policy.as_str()),
         ];
         let exists = Conflict::Exists { what: "deployment", key: id.to_string() };
         let dangling = Conflict::Missing { what: "revision", key: spec.revision.to_string() };

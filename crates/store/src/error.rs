@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use spawnpoint_model::port::Transport;
-use spawnpoint_model::{DeploymentId, HostId};
+use spawnpoint_model::{DeploymentId, HostId, RevisionId};
 
 /// Why a transaction was refused: a rule of the data, not a fault of the database. Nothing of it was written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -11,6 +11,17 @@ pub enum Conflict {
     /// The row was changed or removed since it was read.
     #[error("deployment {0} was changed meanwhile")]
     Stale(DeploymentId),
+    /// Another row was changed or removed since it was read.
+    #[error("{what} {key} was changed meanwhile")]
+    Outdated {
+        /// The noun, for example `session`.
+        what: &'static str,
+        /// Its key.
+        key: String,
+    },
+    /// Fleets have started this revision too often without seeing it work.
+    #[error("revision {0} was started too often")]
+    BudgetSpent(RevisionId),
     /// The host has not this much left.
     #[error("host {0} has no room left")]
     NoCapacity(HostId),

@@ -54,6 +54,7 @@ pub const MIGRATIONS: &[Migration] = &[
     migration!(4, "storages", "0004_storages.sql"),
     migration!(5, "telemetry", "0005_telemetry.sql"),
     migration!(6, "host_settings", "0006_host_settings.sql"),
+    migration!(7, "sessions_and_fleets", "0007_sessions_and_fleets.sql"),
 ];
 
 /// The schema version this binary works with.

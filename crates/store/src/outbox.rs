@@ -1,11 +1,12 @@
-//! `webhook_outbox`: the calls that are due, written in the transaction of the change that they announce.
+//! `webhook_outbox`: the calls that are due, written in the transaction of the change that they announce. Its column
+//! `deployment_id` names the subject: a deployment or a session.
 //!
-//! Order within a deployment: a delivery waits for the earlier ones, until each of them has either arrived or failed
+//! Order within a subject: a delivery waits for the earlier ones, until each of them has either arrived or failed
 //! [`FAILURES_THAT_LET_PASS`] times.
 
 use spawnpoint_model::query::{Page, Paged};
-use spawnpoint_model::webhook::WebhookEvent;
-use spawnpoint_model::{DeploymentId, Sealed, Timestamp};
+use spawnpoint_model::webhook::{Subject, WebhookEvent};
+use spawnpoint_model::{Sealed, Timestamp};
 
 use crate::error::{Conflict, StoreError};
 use crate::sql::{Query, Row, args};
@@ -32,8 +33,8 @@ pub struct Delivery {
     /// The message's id; the same on each try.
     pub id: String,
     /// Whose webhook it is.
-    pub deployment: DeploymentId,
-    /// Its place among the deployment's deliveries.
+    pub subject: Subject,
+    /// Its place among the subject's deliveries.
     pub seq: i64,
     /// What it announces.
     pub event: WebhookEvent,
@@ -98,7 +99,7 @@ impl Tx {
                    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
         let args = args![
             delivery.id.as_str(),
-            delivery.deployment,
+            delivery.subject.to_string(),
             delivery.seq,
             delivery.event.as_str(),
             &delivery.url,
@@ -227,29 +228,26 @@ impl Store {
         self.page(total, Query::new(sql, args![]), page, delivery).await
     }
 
-    /// All deliveries of a deployment, in order.
+    /// All deliveries of a deployment or a session, in order.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub async fn deliveries_of(&self, deployment: DeploymentId) -> Result<Vec<Delivery>, StoreError> {
-        let query = Query::new(select!("where o.deployment_id = $1 order by o.seq"), args![deployment]);
+    pub async fn deliveries_of(&self, subject: impl Into<Subject>) -> Result<Vec<Delivery>, StoreError> {
+        let subject = subject.into().to_string();
+        let query = Query::new(select!("where o.deployment_id = $1 order by o.seq"), args![subject]);
         self.all(query, delivery).await
     }
 }
 
 fn delivery(row: &Row) -> Result<Delivery, StoreError> {
-    let event = |word: &str| {
-        let all =
-            [WebhookEvent::Ready, WebhookEvent::Error, WebhookEvent::Terminated, WebhookEvent::Telemetry];
-        all.into_iter().find(|e| e.as_str() == word).ok_or(())
-    };
+    let event = |word: &str| WebhookEvent::ALL.into_iter().find(|e| e.as_str() == word).ok_or(());
     let state = |word: &str| {
         let all = [DeliveryState::Pending, DeliveryState::Delivered, DeliveryState::Dead];
         all.into_iter().find(|s| s.word() == word).ok_or(())
     };
     Ok(Delivery {
         id: row.text(0)?.to_owned(),
-        deployment: row.deployment_id(1)?,
+        subject: row.parsed(1, str::parse)?,
         seq: row.int(2)?,
         event: row.parsed(3, event)?,
         url: Sealed(row.text(4)?.to_owned()),

@@ -7,8 +7,8 @@ use std::borrow::Cow;
 
 use serde::de::DeserializeOwned;
 use spawnpoint_model::{
-    AppName, DeploymentId, HostId, ProfileName, RevisionId, Sealed, StorageName, Timestamp, TokenId,
-    VersionName,
+    AppName, CustomId, DeploymentId, FleetName, HostId, PolicyId, PolicyName, ProfileName, RevisionId,
+    Sealed, SessionId, StorageName, Timestamp, TokenId, VersionName,
 };
 
 use crate::error::{Conflict, StoreError};
@@ -217,6 +217,12 @@ impl From<DeploymentId> for Value {
     }
 }
 
+impl From<SessionId> for Value {
+    fn from(value: SessionId) -> Self {
+        Self::Text(value.to_string())
+    }
+}
+
 /// Names and ids whose text is at hand.
 macro_rules! text_value {
     ($($name:ident),*) => { $(
@@ -227,7 +233,19 @@ macro_rules! text_value {
         }
     )* };
 }
-text_value!(AppName, VersionName, StorageName, ProfileName, HostId, RevisionId, TokenId);
+text_value!(
+    AppName,
+    VersionName,
+    FleetName,
+    PolicyName,
+    CustomId,
+    StorageName,
+    ProfileName,
+    HostId,
+    PolicyId,
+    RevisionId,
+    TokenId
+);
 
 impl From<&Sealed> for Value {
     fn from(value: &Sealed) -> Self {

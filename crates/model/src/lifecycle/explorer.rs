@@ -63,6 +63,8 @@ impl World {
             time_to_deploy_seconds: 20,
             grace_seconds: 5,
             max_duration_minutes: 1,
+            session: None,
+            origin: None,
             ..(*row().spec).clone()
         };
         let row = Deployment::new(row().id, spec, Vec::new());
@@ -122,7 +124,9 @@ impl World {
                 WebhookEvent::Ready => 0,
                 WebhookEvent::Error => 1,
                 WebhookEvent::Terminated => 2,
-                WebhookEvent::Telemetry => panic!("no change of a deployment announces that"),
+                WebhookEvent::Telemetry | WebhookEvent::Linked | WebhookEvent::Unprocessable => {
+                    panic!("no change of a deployment announces that")
+                }
             }] += 1;
         }
         if let Some(next) = &decision.next {

@@ -30,6 +30,8 @@ pub(super) fn row() -> Deployment {
         grace_seconds: 5,
         time_to_deploy_seconds: 120,
         max_duration_minutes: 60,
+        session: None,
+        origin: None,
     };
     Deployment::new(DeploymentId::from_random(1), spec, Vec::new())
 }
@@ -212,4 +214,68 @@ fn a_refused_deployment_is_in_error_and_retired_later() {
     let (retired, decision) = step(&failed, Observation::Nothing, at(24 * 3600));
     assert_eq!(retired.state.phase, Phase::Terminated(StopCause::Retired));
     assert_eq!(decision.webhooks, [WebhookEvent::Terminated]);
+}
+
+/// A ready deployment with seats that may be empty for five minutes, made by a fleet.
+fn ready_seats() -> Deployment {
+    let mut seats = row();
+    let spec = std::sync::Arc::make_mut(&mut seats.spec);
+    spec.session = Some(crate::app::SessionConfig {
+        kind: crate::app::SessionKind::Seat,
+        sockets: 5,
+        autodeploy: false,
+        empty_ttl_minutes: Some(5),
+        session_max_duration_minutes: 60,
+    });
+    spec.origin = Some(crate::deployment::Origin {
+        fleet: crate::names::FleetName::parse("all").unwrap(),
+        policy: "p".into(),
+    });
+    seats.state.phase = Phase::Ready;
+    seats.state.host = Some("h".into());
+    seats.state.ready_at = Some(at(0));
+    seats.state.up_since = Some(at(0));
+    seats.state.empty_since = Some(at(0));
+    seats
+}
+
+#[test]
+fn a_deployment_that_has_run_empty_ends_and_one_with_a_session_does_not() {
+    let rules = Rules::default();
+    let mut seats = ready_seats();
+    seats.state.proven = true;
+    assert_eq!(due_at(&seats, &rules), Some(at(300)));
+    let early = decide(&seats, &Observation::Nothing, at(299), &rules);
+    assert_eq!(early.next, None);
+    let late = decide(&seats, &Observation::Nothing, at(300), &rules).next.unwrap();
+    assert_eq!(late.state.phase, Phase::Stopping(After::Terminate(StopCause::Empty)));
+    seats.state.empty_since = None;
+    assert_eq!(decide(&seats, &Observation::Nothing, at(301), &rules).next, None);
+    // It is not empty before it is ready.
+    seats.state.empty_since = Some(at(0));
+    seats.state.ready_at = Some(at(100));
+    assert_eq!(empty_ends_at(&seats), Some(at(400)));
+}
+
+#[test]
+fn a_fleets_deployment_is_proven_by_time_and_by_what_others_do_to_it() {
+    let rules = Rules::default();
+    let seats = ready_seats();
+    assert_eq!(due_at(&seats, &rules), Some(at(30)), "no port is looked at");
+    let running = Observation::Running { listening: true };
+    let before = decide(&seats, &running, at(29), &rules);
+    assert_eq!(before.next, None);
+    assert!(decide(&seats, &running, at(30), &rules).next.unwrap().state.proven);
+    let after = |seen: &Observation| decide(&seats, seen, at(1), &rules).next.unwrap().state.proven;
+    assert!(after(&Observation::Absent), "somebody has taken its container away");
+    let mut once = seats.clone();
+    std::sync::Arc::make_mut(&mut once.spec).restart_policy = RestartPolicy::Never;
+    let exits = |code| {
+        let seen = Observation::Exited(Exit { code, oom: false });
+        decide(&once, &seen, at(1), &rules).next.unwrap().state.proven
+    };
+    assert!(exits(137), "it was killed");
+    assert!(!exits(1) && !exits(0), "it ended by itself");
+    let stopped = stop(&seats, StopCause::User, at(1), &rules).unwrap().next.unwrap();
+    assert!(stopped.state.proven);
 }

@@ -10,7 +10,7 @@ use crate::world::*;
 fn delivery(message: &str, of: u64, seq: i64, next_at: Timestamp) -> Delivery {
     Delivery {
         id: message.into(),
-        deployment: id(of),
+        subject: id(of).into(),
         seq,
         event: WebhookEvent::Ready,
         url: Sealed("v1.k.sealed".into()),

@@ -190,6 +190,8 @@ pub fn deployment(n: u64) -> Deployment {
         grace_seconds: 5,
         time_to_deploy_seconds: 120,
         max_duration_minutes: 60,
+        session: None,
+        origin: None,
     };
     Deployment::new(id(n), spec, Vec::new())
 }
