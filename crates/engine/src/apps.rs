@@ -77,7 +77,9 @@ impl Engine {
         self.need_app(actor, Scope::Admin, &app.name)?;
         let mut tx = Tx::new();
         tx.update_application(name, &app);
+        tx.wake_all_units(self.now());
         self.commit_catalog(tx).await?;
+        self.inner.units.notify_one();
         Ok(app)
     }
 

@@ -13,7 +13,7 @@ use spawnpoint_model::deployment::{Desired, Phase};
 use spawnpoint_model::lifecycle::expires_at;
 use spawnpoint_model::units::Resources;
 use spawnpoint_model::{Deployment, DeploymentId, HostId, Timestamp};
-use spawnpoint_store::{HostUsage, PortLease};
+use spawnpoint_store::{HostUsage, PortLease, SocketFigures};
 
 use crate::{Engine, Error};
 
@@ -50,6 +50,7 @@ struct World {
     ephemeral: Option<(u16, u16)>,
     overdue_deliveries: Vec<String>,
     overdue_uploads: Vec<String>,
+    sockets: Vec<SocketFigures>,
 }
 
 impl Engine {
@@ -102,6 +103,12 @@ impl Engine {
             ),
             finding("I9", "nothing runs for a deployment that has ended", the_ended_are_gone(&world), true),
             finding("I10", "nobody outlives max_duration", nobody_outlives(&world), false),
+            finding(
+                "I27",
+                "no socket is sold twice, and what is taken is what sessions hold",
+                sockets_add_up(&world),
+                false,
+            ),
             finding("I11", "due webhooks are sent or given up", world.overdue_deliveries.clone(), false),
             finding("I22", "logs are uploaded or given up", world.overdue_uploads.clone(), false),
         ])
@@ -128,7 +135,7 @@ impl Engine {
             .iter()
             .filter(|delivery| now.since(delivery.next_at) > Duration::from_secs(300))
             .map(|delivery| {
-                format!("{} of {} has been due for over five minutes", delivery.id, delivery.deployment)
+                format!("{} of {} has been due for over five minutes", delivery.id, delivery.subject)
             })
             .collect();
         let old = i64::try_from(crate::log_upload::OVERDUE_AFTER.as_micros()).unwrap_or(i64::MAX);
@@ -149,6 +156,7 @@ impl Engine {
             ephemeral: ephemeral_range().await,
             overdue_deliveries,
             overdue_uploads,
+            sockets: inner.store.socket_figures().await?,
         })
     }
 }
@@ -297,6 +305,28 @@ fn capacity_adds_up(world: &World) -> Vec<String> {
     }
     violations
         .extend(held.iter().map(|(host, rows)| format!("{host}: nothing is reserved, rows hold {rows:?}")));
+    violations
+}
+
+fn sockets_add_up(world: &World) -> Vec<String> {
+    let mut violations = Vec::new();
+    for SocketFigures { counted, sessions, taken } in &world.sockets {
+        let Some(row) = world.rows.get(&counted.deployment) else { continue };
+        let id = row.id;
+        if counted.sessions != *sessions {
+            violations.push(format!("{id}: {} sessions are counted, {sessions} are there", counted.sessions));
+        }
+        let sockets = row.spec.sockets().unwrap_or(0);
+        if *taken > sockets {
+            violations.push(format!("{id}: {taken} of {sockets} sockets are taken"));
+        }
+        // Nothing is for sale of one that has failed.
+        if let Some(free) = counted.free
+            && u64::from(free) + u64::from(*taken) != u64::from(sockets)
+        {
+            violations.push(format!("{id}: {free} free and {taken} taken are not {sockets} sockets"));
+        }
+    }
     violations
 }
 

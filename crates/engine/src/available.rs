@@ -1,15 +1,15 @@
 //! Available: ready deployments of a version that sessions may join and that have sockets left, the nearest first.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use spawnpoint_model::app::SessionKind;
 use spawnpoint_model::deployment::{Desired, Status};
 use spawnpoint_model::geo::GeoPoint;
 use spawnpoint_model::place::score;
 use spawnpoint_model::query::{Condition, ListQuery, Page, Paged, TextMatch};
 use spawnpoint_model::site::Location;
 use spawnpoint_model::token::{Actor, Scope};
-use spawnpoint_model::{AppName, Deployment, Invalid, VersionName, VersionSpec};
+use spawnpoint_model::{AppName, Deployment, Invalid, VersionName};
 
 use crate::deploy::Player;
 use crate::list::page_of;
@@ -54,10 +54,15 @@ impl Engine {
         self.need_app(actor, Scope::Read, &query.app)?;
         self.check_version(query).await?;
         let points: Vec<GeoPoint> = query.players.iter().filter_map(|p| self.position_of(p)).collect();
+        let rows: Vec<_> = self.inner.rows.live_among(&narrowed(query)).await?;
+        let rows: Vec<_> = rows.into_iter().filter(|row| self.is_joinable(query, row)).collect();
+        let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
+        let usage = self.inner.store.session_usage(&ids).await?;
+        let free: HashMap<_, _> = usage.iter().filter_map(|u| Some((u.deployment, u.free?))).collect();
         let mut found: Vec<(u64, Available)> = Vec::new();
-        for row in self.inner.rows.live_among(&narrowed(query)).await? {
-            if let Some(sockets) = self.room(query, &row).await? {
-                found.push((self.distance(&row, &points), Available { deployment: row, sockets }));
+        for row in rows {
+            if let Some(sockets) = free.get(&row.id).filter(|free| **free >= query.minimum_sockets.max(1)) {
+                found.push((self.distance(&row, &points), Available { deployment: row, sockets: *sockets }));
             }
         }
         let order = |at: &Available| (at.deployment.spec.created_at, at.deployment.id);
@@ -76,18 +81,14 @@ impl Engine {
         Ok(())
     }
 
-    /// How many sockets of a row are free, if it can be joined and they are enough.
-    async fn room(&self, query: &AvailableQuery, row: &Deployment) -> Result<Option<u32>, Error> {
-        let joinable = row.spec.app == query.app
+    /// Whether sessions may join a row, as long as it has sockets.
+    fn is_joinable(&self, query: &AvailableQuery, row: &Deployment) -> bool {
+        row.spec.app == query.app
             && row.spec.version == query.version
             && row.status() == Status::Ready
             && row.state.desired == Desired::Run
-            && row.state.joinable;
-        if !joinable || query.place.as_ref().is_some_and(|place| !self.lies_in(row, place)) {
-            return Ok(None);
-        }
-        let version = self.inner.rows.revision(&row.spec.revision).await?;
-        Ok(free_sockets(&version).filter(|free| *free >= query.minimum_sockets.max(1)))
+            && row.state.joinable
+            && query.place.as_ref().is_none_or(|place| self.lies_in(row, place))
     }
 
     pub(crate) fn location(&self, row: &Deployment) -> Option<Location> {
@@ -112,16 +113,6 @@ impl Engine {
             (score.ms() * 1000.0).round() as u64
         })
     }
-}
-
-/// Sockets of a deployment that nobody holds; `None` for a version without sessions. No session exists yet, so none of them
-/// is held.
-fn free_sockets(version: &VersionSpec) -> Option<u32> {
-    version
-        .session
-        .as_ref()
-        .filter(|session| session.kind != SessionKind::Default)
-        .map(|session| session.sockets)
 }
 
 /// What the database can look for.

@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use serde_json::json;
 use spawnpoint_model::app::Version;
-use spawnpoint_model::deployment::{DeploymentSpec, Failure, FailureKind, LogStorage, Tag};
+use spawnpoint_model::deployment::{DeploymentSpec, Failure, FailureKind, LogStorage, Origin, Tag};
 use spawnpoint_model::filter::LocationFilter;
 use spawnpoint_model::geo::GeoPoint;
 use spawnpoint_model::lifecycle::{due_at, place_on, refuse};
 use spawnpoint_model::names::{AppName, TagName, VersionName};
 use spawnpoint_model::place::{Ask, Room};
 use spawnpoint_model::secret::{Plaintext, Sealed};
-use spawnpoint_model::storage::PullProfile;
 use spawnpoint_model::token::Actor;
 use spawnpoint_model::units::Resources;
 use spawnpoint_model::webhook::{WebhookEvent, Webhooks};
@@ -139,12 +138,11 @@ impl Engine {
         {
             return Ok(outcome);
         }
-        let version = self.deployable(&request).await?;
+        let version = self.deployable(&request.app, request.version.as_ref()).await?;
         if self.none_is_known(&request.preferred_hosts) {
             return Err(Invalid::new("private_host_ids", "none of these hosts exists").into());
         }
-        let profiles = self.inner.catalog.profiles(&version.app, &version.name).await?;
-        let row = self.new_row(&request, &version, &profiles)?;
+        let row = self.new_row(&request, &version, None).await?;
         for _ in 0..PLACEMENTS_MAX {
             match self.place_and_store(&row, &version, remembered.as_ref()).await {
                 Ok(outcome) => return Ok(outcome),
@@ -173,15 +171,18 @@ impl Engine {
     }
 
     /// The version that is asked for, if it can be deployed.
-    async fn deployable(&self, request: &DeployRequest) -> Result<Arc<Version>, Error> {
-        let DeployRequest { app, version, .. } = request;
+    pub(crate) async fn deployable(
+        &self,
+        app: &AppName,
+        version: Option<&VersionName>,
+    ) -> Result<Arc<Version>, Error> {
         let Some(application) = self.inner.catalog.app(app).await? else {
             return Err(Invalid::new("application", format!("there is no application {app}")).into());
         };
         if !application.is_active {
             return Err(Invalid::new("application", format!("{app} is not active")).into());
         }
-        let Some(found) = self.inner.catalog.version(app, version.as_ref()).await? else {
+        let Some(found) = self.inner.catalog.version(app, version).await? else {
             let problem = match version {
                 Some(name) => format!("{app} has no version {name}"),
                 None => format!("{app} has no version yet"),
@@ -202,20 +203,23 @@ impl Engine {
         }
     }
 
-    fn new_row(
+    /// A row for a request; of a smart fleet's making if there is an `origin`.
+    pub(crate) async fn new_row(
         &self,
         request: &DeployRequest,
         version: &Version,
-        profiles: &[PullProfile],
+        origin: Option<Origin>,
     ) -> Result<Deployment, Error> {
         let inner = &self.inner;
         let now = inner.clock.now();
+        let profiles = inner.catalog.profiles(&version.app, &version.name).await?;
         let spec = DeploymentSpec {
             app: version.app.clone(),
             version: version.name.clone(),
             revision: version.revision.clone(),
             created_at: now,
-            user_count: u32::try_from(request.players.len()).unwrap_or(u32::MAX),
+            // The points of a policy are not players.
+            user_count: if origin.is_some() { 0 } else { count(request.players.len()) },
             players: request.players.iter().filter_map(|player| self.position_of(player)).collect(),
             centroid: request.centroid,
             filters: request.filters.clone(),
@@ -232,6 +236,8 @@ impl Engine {
             grace_seconds: version.spec.grace_seconds,
             time_to_deploy_seconds: version.spec.time_to_deploy_seconds,
             max_duration_minutes: version.spec.max_duration_minutes,
+            session: version.spec.session,
+            origin,
         };
         let tag = |name: &TagName| Tag { name: name.clone(), created_at: now, updated_at: now };
         let id = DeploymentId::from_random(inner.entropy.u64());
@@ -309,6 +315,56 @@ impl Engine {
         self.accepted(stored).await.map_err(|e| StoreError::Internal(e.to_string()))
     }
 
+    /// Places and stores a row that nobody waits for, together with what `also` does; its work begins. If no host can take
+    /// it nothing is stored, and the outcome is a sentence for users.
+    pub(crate) async fn place_new(
+        &self,
+        row: &Deployment,
+        version: &Version,
+        also: &Tx,
+    ) -> Result<Result<Arc<Deployment>, String>, StoreError> {
+        let inner = &self.inner;
+        for _ in 0..PLACEMENTS_MAX {
+            let now = inner.clock.now();
+            let choice = match self.choose_host(row, &version.spec) {
+                Ok(choice) => choice,
+                Err(refusal) => return Ok(Err(refusal.summary)),
+            };
+            let placed = Arc::new(place_on(row, choice.runtime.id().clone(), choice.ports.clone(), now));
+            let mut tx = Tx::new();
+            tx.insert_deployment(&placed, due_at(&placed, &inner.options.rules));
+            hold(&mut tx, &placed, &choice);
+            tx.append_event(placed.id, now, "placed", &json!({ "reasons": choice.reasons }).to_string());
+            tx.append(also.clone());
+            let stored = match inner.store.commit(tx).await {
+                Err(StoreError::OutcomeUnknown) => {
+                    inner.store.find_deployment(row.id).await?.map(Arc::new).ok_or(StoreError::OutcomeUnknown)
+                }
+                result => result.map(|()| placed.clone()),
+            };
+            match stored {
+                Ok(stored) => {
+                    inner.rows.put(&stored);
+                    self.wake(stored.id);
+                    return Ok(Ok(stored));
+                }
+                Err(error) => {
+                    inner.fleet.undo(&choice, placed.spec.resources);
+                    // Another control plane was faster: see what it took, and choose again.
+                    let was_taken = matches!(
+                        error,
+                        StoreError::Conflict(Conflict::NoCapacity(_) | Conflict::PortTaken { .. })
+                    );
+                    if !was_taken {
+                        return Err(error);
+                    }
+                    self.reload_hosts().await.ok();
+                }
+            }
+        }
+        Ok(Err("the hosts are being taken faster than they can be looked at".to_owned()))
+    }
+
     /// What is answered for a stored row; its work begins.
     async fn accepted(&self, row: Arc<Deployment>) -> Result<DeployOutcome, Error> {
         self.wake(row.id);
@@ -343,7 +399,7 @@ impl Engine {
             Err(refusal) => {
                 let event = Some(("refused", json!({ "reasons": refusal.reasons })));
                 let decision = refuse(row, no_capacity(&refusal), now);
-                let change = Change { webhooks: decision.webhooks, event, release: false };
+                let change = Change { webhooks: decision.webhooks, event, ..Change::default() };
                 return match decision.next {
                     Some(next) => self.save(row, next, change).await.map(drop),
                     None => Ok(()),
@@ -412,6 +468,10 @@ fn hold(tx: &mut Tx, row: &Deployment, choice: &Choice) {
     };
     let ports: Vec<_> = choice.ports.iter().flat_map(transports).collect();
     tx.lease_ports(&host.id, row.id, &ports);
+}
+
+fn count(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
 }
 
 fn no_capacity(refusal: &NoHost) -> Failure {

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use spawnpoint_model::lifecycle::Rules;
+use spawnpoint_model::session::Session;
 use spawnpoint_model::site::PrivateFleet;
 use spawnpoint_model::{Deployment, Timestamp};
 use spawnpoint_store::{Store, Vault};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -23,6 +24,7 @@ use crate::reconcile::Reconciler;
 use crate::resync::Strays;
 use crate::rows::Rows;
 use crate::s3::S3;
+use crate::sessions::{SessionView, WithSessions};
 use crate::timers::Timers;
 use crate::tokens::Tokens;
 use crate::turns::Turns;
@@ -35,6 +37,9 @@ const STARTS_WITH_FILES_MAX: usize = 4;
 /// Renders a deployment's status as users of the API see it: the body of webhooks. Given by `api`, which alone knows
 /// the spelling.
 pub type StatusRenderer = Arc<dyn Fn(&DeploymentView, Timestamp) -> String + Send + Sync>;
+
+/// The same for sessions: the body of their webhooks.
+pub type SessionRenderer = Arc<dyn Fn(&SessionView, Timestamp) -> String + Send + Sync>;
 
 /// How long the last figures may take to be stored at a shutdown. They are not worth waiting for a database that is away.
 const LAST_FIGURES: Duration = Duration::from_secs(1);
@@ -113,6 +118,8 @@ pub struct Parts {
     pub positions: Arc<dyn Positions>,
     /// How a status is written.
     pub render_status: StatusRenderer,
+    /// How a session is written.
+    pub render_session: SessionRenderer,
     /// Rows.
     pub store: Store,
     /// Seals and opens secrets.
@@ -135,6 +142,7 @@ pub(crate) struct Inner {
     pub(crate) entropy: Arc<Entropy>,
     pub(crate) positions: Arc<dyn Positions>,
     pub(crate) render_status: StatusRenderer,
+    pub(crate) render_session: SessionRenderer,
     pub(crate) store: Store,
     pub(crate) vault: Arc<Vault>,
     pub(crate) rows: Rows,
@@ -145,6 +153,11 @@ pub(crate) struct Inner {
     pub(crate) timers: Timers,
     pub(crate) turns: Turns,
     pub(crate) strays: Strays,
+    pub(crate) with_sessions: WithSessions,
+    /// Held while a deployment is started for a session.
+    pub(crate) autodeploys: tokio::sync::Mutex<()>,
+    /// Rung when smart fleets have something to look at.
+    pub(crate) units: Notify,
     pub(crate) sender: Sender,
     pub(crate) metrics: crate::metrics::Buffer,
     /// Places for reading logs before their workloads are removed, over all hosts: it is memory that they take.
@@ -184,8 +197,18 @@ impl Engine {
     }
 
     fn assemble(parts: Parts) -> Result<Self, Error> {
-        let Parts { options, clock, entropy, positions, render_status, store, vault, hosts, private_fleets } =
-            parts;
+        let Parts {
+            options,
+            clock,
+            entropy,
+            positions,
+            render_status,
+            render_session,
+            store,
+            vault,
+            hosts,
+            private_fleets,
+        } = parts;
         let sender = Sender::new(&options).map_err(Error::Internal)?;
         let s3 = S3::new(&options.storage_networks).map_err(Error::Internal)?;
         let inner = Inner {
@@ -197,6 +220,9 @@ impl Engine {
             timers: Timers::default(),
             turns: Turns::default(),
             strays: Strays::default(),
+            with_sessions: WithSessions::default(),
+            autodeploys: tokio::sync::Mutex::default(),
+            units: Notify::new(),
             captures: Semaphore::new(crate::capture::CAPTURES_MAX),
             kept_logs: KeptLogs::default(),
             sender,
@@ -212,6 +238,7 @@ impl Engine {
             entropy,
             positions,
             render_status,
+            render_session,
             store,
             vault,
         };
@@ -226,6 +253,9 @@ impl Engine {
         if inner.rows.is_exact() {
             for row in inner.store.live_deployments().await? {
                 inner.rows.put(&Arc::new(row));
+            }
+            for id in inner.store.deployments_with_sessions().await? {
+                inner.with_sessions.note(id);
             }
         }
         Ok(())
@@ -259,9 +289,20 @@ impl Engine {
 
     /// A row with everything that is needed to show it.
     pub(crate) async fn view(&self, row: Arc<Deployment>) -> Result<DeploymentView, Error> {
+        let sessions = self.sessions_of(&row).await?;
+        self.view_with(row, sessions).await
+    }
+
+    /// The same, where its sessions are known.
+    pub(crate) async fn view_with(
+        &self,
+        row: Arc<Deployment>,
+        sessions: Vec<Session>,
+    ) -> Result<DeploymentView, Error> {
         let version = self.inner.rows.revision(&row.spec.revision).await?;
         let place =
             row.state.host.as_ref().and_then(|host| self.inner.fleet.find(host)).map(|r| r.place.clone());
-        Ok(DeploymentView { deployment: row, version, place, domain: self.inner.options.domain.clone() })
+        let domain = self.inner.options.domain.clone();
+        Ok(DeploymentView { deployment: row, version, place, domain, sessions })
     }
 }

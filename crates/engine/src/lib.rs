@@ -1,4 +1,5 @@
-//! What Spawnpoint does: deploy, stop, reconcile, resync, adopt, sweep, expire, retain, announce.
+//! What Spawnpoint does: deploy, stop, reconcile, resync, adopt, sweep, expire, retain, announce,
+//! link sessions, keep smart fleets.
 //!
 //! What it is for: every verb of the product, one file each. The API, the command line and the background tasks all
 //! call the same verbs on [`Engine`].
@@ -23,6 +24,7 @@ pub mod deploy;
 pub mod engine;
 pub mod environment;
 pub mod error;
+pub mod fleets;
 pub mod follow;
 pub mod host_settings;
 pub mod hosts;
@@ -46,6 +48,7 @@ mod resync;
 mod rows;
 mod s3;
 mod save;
+pub mod sessions;
 pub mod stop;
 pub mod storages;
 mod tags;

@@ -36,9 +36,12 @@ impl Engine {
         self.need(actor, Scope::Read)?;
         let query = ListQuery { apps: actor.apps.clone(), ..query };
         let Paged { items, total, page } = self.inner.store.list_deployments(&query, page).await?;
-        let mut views = Vec::with_capacity(items.len());
-        for row in items {
-            views.push(self.view(Arc::new(row)).await?);
+        let rows: Vec<_> = items.into_iter().map(Arc::new).collect();
+        let mut sessions = self.sessions_of_all(&rows).await?;
+        let mut views = Vec::with_capacity(rows.len());
+        for row in rows {
+            let sessions = sessions.remove(&row.id).unwrap_or_default();
+            views.push(self.view_with(row, sessions).await?);
         }
         Ok(Paged { items: views, total, page })
     }

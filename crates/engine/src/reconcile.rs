@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use spawnpoint_model::deployment::{Desired, Phase};
-use spawnpoint_model::lifecycle::{Action, Observation, decide, due_at, expires_at};
+use spawnpoint_model::lifecycle::{Action, Observation, decide, due_at, ends_at};
 use spawnpoint_model::{Deployment, DeploymentId};
 use spawnpoint_store::{Conflict, StoreError};
 use tokio::sync::Notify;
@@ -122,6 +122,7 @@ impl Engine {
         let mut asked_to_end = None;
         while let Some(row) = self.inner.rows.find(id).await? {
             let now = self.now();
+            let Some(also) = self.may_run_empty(&row, now).await? else { continue };
             let looked = match seen.take() {
                 Some(observation) => observation,
                 None if wants_a_look(&row, now) => self.observe(&row, true).await,
@@ -131,11 +132,14 @@ impl Engine {
             let row = match decision.next {
                 None => row,
                 Some(next) => {
-                    let change =
-                        Change { webhooks: decision.webhooks, release: decision.release, event: None };
+                    let (webhooks, release) = (decision.webhooks, decision.release);
+                    let change = Change { webhooks, release, event: None, also };
                     match self.save(&row, next, change).await {
                         Ok(saved) => saved,
-                        Err(StoreError::Conflict(Conflict::Stale(_)) | StoreError::OutcomeUnknown) => {
+                        Err(
+                            StoreError::Conflict(Conflict::Stale(_) | Conflict::Outdated { .. })
+                            | StoreError::OutcomeUnknown,
+                        ) => {
                             continue;
                         }
                         Err(other) => return Err(other),
@@ -189,5 +193,5 @@ impl Engine {
 fn wants_a_look(row: &Deployment, now: spawnpoint_model::Timestamp) -> bool {
     row.state.phase == Phase::Ready
         && row.state.desired == Desired::Run
-        && expires_at(row).is_none_or(|end| now < end)
+        && ends_at(row).is_none_or(|end| now < end)
 }

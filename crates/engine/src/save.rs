@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use spawnpoint_model::deployment::{After, FailureKind, Phase};
 use spawnpoint_model::lifecycle::due_at;
-use spawnpoint_model::webhook::WebhookEvent;
+use spawnpoint_model::webhook::{Subject, WebhookEvent};
 use spawnpoint_model::{Deployment, Sealed, Timestamp};
 use spawnpoint_store::{Delivery, DeliveryState, StoreError, Tx};
 
@@ -24,6 +24,8 @@ pub(crate) struct Change {
     pub(crate) release: bool,
     /// An event beside the change of phase: kind and detail.
     pub(crate) event: Option<(&'static str, serde_json::Value)>,
+    /// What else belongs to the change.
+    pub(crate) also: Tx,
 }
 
 impl Engine {
@@ -49,6 +51,9 @@ impl Engine {
         for delivery in self.deliveries(&next, &change.webhooks, now).await? {
             tx.enqueue_webhook(&delivery);
         }
+        tx.append(self.changes_of_sessions(before, &next, now).await?);
+        tx.append(changes_of_fleets(before, &next, now));
+        tx.append(change.also);
         inner.store.commit(tx).await?;
         inner.rows.put(&next);
         // What is due already is the business of whoever saves; a timer would only call a second time.
@@ -56,8 +61,12 @@ impl Engine {
         if let (true, Some(host)) = (change.release, &before.state.host) {
             inner.fleet.release(host, next.spec.resources, &before.state.ports, free_at);
         }
-        if !change.webhooks.is_empty() {
+        // Sessions on it may have webhooks of their own.
+        if !change.webhooks.is_empty() || before.state.phase != next.state.phase {
             inner.sender.bell.notify_one();
+        }
+        if next.spec.origin.is_some() {
+            inner.units.notify_one();
         }
         Ok(next)
     }
@@ -89,12 +98,38 @@ impl Engine {
         })?;
         let body = (self.inner.render_status)(&view, now);
         let delivery = |(event, url)| {
-            let mut random = [0_u8; 12];
-            self.inner.entropy.fill(&mut random);
-            let id = random.iter().fold("msg_".to_owned(), |id, byte| format!("{id}{byte:02x}"));
-            new_delivery(id, row, event, url, body.clone(), now)
+            // Generations grow with each change, and no change announces two events.
+            self.new_delivery(row.id.into(), row.generation, event, url, body.clone())
         };
         Ok(wanted.into_iter().map(delivery).collect())
+    }
+
+    /// An outbox row.
+    pub(crate) fn new_delivery(
+        &self,
+        subject: Subject,
+        seq: i64,
+        event: WebhookEvent,
+        url: Sealed,
+        body: String,
+    ) -> Delivery {
+        let mut random = [0_u8; 12];
+        self.inner.entropy.fill(&mut random);
+        let now = self.now();
+        Delivery {
+            id: random.iter().fold("msg_".to_owned(), |id, byte| format!("{id}{byte:02x}")),
+            subject,
+            seq,
+            event,
+            url,
+            body,
+            state: DeliveryState::Pending,
+            attempts: 0,
+            next_at: now,
+            last_error: None,
+            created_at: now,
+            delivered_at: None,
+        }
     }
 }
 
@@ -106,6 +141,21 @@ fn append_history(tx: &mut Tx, before: &Deployment, next: &Deployment, change: &
     if before.state.phase != next.state.phase {
         tx.append_event(next.id, now, next.state.phase.word(), &phase_detail(next).to_string());
     }
+}
+
+/// What a change of a fleet's deployment means for the fleet: it is looked at again, and gets a start back for a deployment
+/// that has worked.
+fn changes_of_fleets(before: &Deployment, next: &Deployment, now: Timestamp) -> Tx {
+    let mut tx = Tx::new();
+    let Some(origin) = &next.spec.origin else { return tx };
+    let (was, is) = (&before.state, &next.state);
+    if is.proven && !was.proven {
+        tx.refund_budget(&next.spec.revision);
+    }
+    if is.phase.word() != was.phase.word() || is.desired != was.desired || is.proven != was.proven {
+        tx.wake_unit(&origin.policy, &next.spec.app, &next.spec.version, now);
+    }
+    tx
 }
 
 /// What is worth keeping of a phase.
@@ -142,30 +192,5 @@ impl From<StoreError> for Error {
             StoreError::Conflict(conflict) => Self::Conflict(conflict.to_string()),
             other => Self::Internal(other.to_string()),
         }
-    }
-}
-
-fn new_delivery(
-    id: String,
-    row: &Deployment,
-    event: WebhookEvent,
-    url: Sealed,
-    body: String,
-    now: Timestamp,
-) -> Delivery {
-    Delivery {
-        id,
-        deployment: row.id,
-        // Generations grow with each change, and no change announces two events.
-        seq: row.generation,
-        event,
-        url,
-        body,
-        state: DeliveryState::Pending,
-        attempts: 0,
-        next_at: now,
-        last_error: None,
-        created_at: now,
-        delivered_at: None,
     }
 }

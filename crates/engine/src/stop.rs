@@ -102,7 +102,8 @@ impl Engine {
                 },
             };
             let detail = json!({ "cause": cause, "logs": logs.as_ref().map(word) });
-            let change = Change { webhooks, release, event: Some(("stop_requested", detail)) };
+            let event = Some(("stop_requested", detail));
+            let change = Change { webhooks, release, event, ..Change::default() };
             match self.save(&row, next, change).await {
                 Ok(saved) => return Ok((saved, at_once)),
                 Err(StoreError::Conflict(Conflict::Stale(id))) => {

@@ -12,7 +12,8 @@
 //! | sample | every 10 s, per host | what its workloads use is read once for all of them |
 //! | metrics | every second | the minutes that are over are stored; what is old is thinned |
 //! | uploads | when due | spooled logs are sent to their storages |
-//! | gc | every 30 s | ended rows, ports after quarantine, old keys and telemetry requests, unused revisions, logs beyond their bound are deleted |
+//! | fleets | when due | what smart fleets want is started |
+//! | gc | every 30 s | ended rows and sessions, ports after quarantine, old keys and telemetry requests, unused revisions, logs beyond their bound are deleted |
 //!
 //! Each ends when the engine is told to stop; a panic in one is logged and the task begins again.
 
@@ -72,6 +73,7 @@ pub(crate) async fn start(engine: &Engine) {
         ("webhooks", Task::Webhooks),
         ("uploads", Task::Uploads),
         ("metrics", Task::Metrics),
+        ("fleets", Task::Fleets),
         ("gc", Task::Gc),
     ] {
         let inner = engine.clone();
@@ -106,6 +108,7 @@ enum Task {
     Webhooks,
     Uploads,
     Metrics,
+    Fleets,
     Gc,
 }
 
@@ -118,6 +121,7 @@ impl Task {
             Self::Webhooks => crate::webhooks::run(engine).await,
             Self::Uploads => crate::log_upload::run(engine).await,
             Self::Metrics => crate::metrics::keep(engine).await,
+            Self::Fleets => crate::fleets::run(engine).await,
             Self::Gc => every(engine.inner.options.gc_every, || gc(&engine)).await,
         }
     }
@@ -220,6 +224,8 @@ async fn gc(engine: &Engine) {
     let mut tx = Tx::new();
     tx.free_expired_ports(now);
     tx.purge_requests(now);
+    tx.purge_sessions(now);
+    tx.purge_budgets(now);
     tx.purge_deliveries(ago(inner.options.delivery_retention));
     tx.purge_uploads();
     tx.purge_telemetry(now);
@@ -236,6 +242,7 @@ async fn gc(engine: &Engine) {
         tracing::warn!(error = %error, "uploads of lost control planes could not be given up");
     }
     inner.rows.trim_revisions();
+    inner.with_sessions.trim(|id| inner.rows.find_live(id).is_some());
 }
 
 /// Deletes deployments that ended before, with their history and their logs; as many at a time as makes a short transaction.

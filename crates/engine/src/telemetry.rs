@@ -157,7 +157,7 @@ impl Engine {
         self.inner.sender.check_url(url.reveal()).map_err(|problem| Invalid::new("webhook_url", problem))?;
         Ok(Delivery {
             id: format!("msg_{}", self.random_name(12)),
-            deployment,
+            subject: deployment.into(),
             // Behind everything that the deployment itself announces: nothing of that waits for this.
             seq: i64::MAX,
             event: WebhookEvent::Telemetry,

@@ -178,7 +178,9 @@ impl Engine {
         let version = self.revision(app.clone(), new_name, spec, Some(&before))?;
         let mut tx = Tx::new();
         tx.update_version(name, &version);
+        tx.wake_version(app, &version.name, self.now());
         self.commit_catalog(tx).await?;
+        self.inner.units.notify_one();
         self.inner.rows.keep_revision(&version.revision, &version.spec);
         Ok(version)
     }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use spawnpoint_model::session::Session;
 use spawnpoint_model::site::{Beacon, Location};
 use spawnpoint_model::{Deployment, HostId, PortBinding, Protocol, VersionSpec};
 
@@ -34,9 +35,17 @@ pub struct DeploymentView {
     pub place: Option<Arc<HostPlace>>,
     /// The domain under which its name stands: its FQDN is `<id>.<domain>`.
     pub domain: Arc<str>,
+    /// The sessions on it, the oldest first.
+    pub sessions: Vec<Session>,
 }
 
 impl DeploymentView {
+    /// Sockets that its sessions take.
+    #[must_use]
+    pub fn sockets_taken(&self) -> u32 {
+        self.sessions.iter().map(Session::sockets).sum()
+    }
+
     /// Its FQDN.
     #[must_use]
     pub fn fqdn(&self) -> String {

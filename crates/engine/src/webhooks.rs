@@ -19,7 +19,8 @@ use sha2::Sha256;
 use spawnpoint_model::query::{Page, Paged};
 use spawnpoint_model::secret::Plaintext;
 use spawnpoint_model::token::Actor;
-use spawnpoint_model::{DeploymentId, Timestamp, limits};
+use spawnpoint_model::webhook::Subject;
+use spawnpoint_model::{Timestamp, limits};
 use spawnpoint_store::{Conflict, Delivery, StoreError, Tx};
 use tokio::sync::Notify;
 use url::Url;
@@ -63,9 +64,9 @@ const LEASE: Duration = Duration::from_secs(30);
 pub struct DeadDelivery {
     /// Message id, the same on each try.
     pub id: String,
-    /// The deployment.
-    pub deployment: DeploymentId,
-    /// `ready`, `error`, `terminated` or `telemetry`.
+    /// The deployment or the session.
+    pub subject: Subject,
+    /// `ready`, `error`, `terminated`, `linked`, `unprocessable` or `telemetry`.
     pub event: &'static str,
     /// How often it was tried.
     pub attempts: u32,
@@ -320,7 +321,7 @@ impl Engine {
                 tx.delivery_failed(&delivery.id, delivery.attempts + 1, next_at, detail);
             }
             _ => {
-                tracing::warn!(deployment.id = %delivery.deployment, webhook.id = delivery.id, error = %detail, "a webhook was given up");
+                tracing::warn!(webhook.subject = %delivery.subject, webhook.id = delivery.id, error = %detail, "a webhook was given up");
                 tx.delivery_dead(&delivery.id, detail, now);
             }
         }
@@ -336,7 +337,7 @@ impl Engine {
         let dead = self.inner.store.dead_deliveries(page).await?;
         Ok(dead.map(|delivery| DeadDelivery {
             id: delivery.id,
-            deployment: delivery.deployment,
+            subject: delivery.subject,
             event: delivery.event.as_str(),
             attempts: delivery.attempts,
             last_error: delivery.last_error.unwrap_or_default(),

@@ -275,7 +275,7 @@ pub async fn webhook(
                         engine.dead_deliveries(&operator(), Page { number: *page, limit: PAGE }).await?;
                     let row = |d: &spawnpoint_engine::webhooks::DeadDelivery| {
                         json!({
-                            "id": d.id, "request_id": d.deployment, "event": d.event, "attempts": d.attempts,
+                            "id": d.id, "request_id": d.subject.to_string(), "event": d.event, "attempts": d.attempts,
                             "last_error": d.last_error, "created_at": V2Date(d.created_at).to_string(),
                         })
                     };

@@ -12,7 +12,8 @@ use axum::http::HeaderName;
 use axum::serve::ListenerExt as _;
 use spawnpoint_api::serve::{ServeOptions, serve};
 use spawnpoint_api::{
-    ApiConfig, ApiState, RateLimits, RegistryCredentials, callback_router, render_status, router,
+    ApiConfig, ApiState, RateLimits, RegistryCredentials, callback_router, render_session, render_status,
+    router,
 };
 use spawnpoint_driver_docker::DockerEngine;
 use spawnpoint_engine::metrics::Settings;
@@ -185,6 +186,7 @@ pub fn parts(
         entropy: opened.entropy.clone(),
         positions,
         render_status: Arc::new(render_status),
+        render_session: Arc::new(render_session),
         store: opened.store.clone(),
         vault: opened.vault.clone(),
         hosts,

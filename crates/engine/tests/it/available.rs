@@ -43,6 +43,9 @@ on_both! {
         }
         let [lyon, tokyo, montreal] = ids[..] else { unreachable!("three were deployed") };
         let other = world.deploy_ready("v1").await;
+        for id in &ids {
+            world.engine.set_joinable(&world.admin, *id, Some(false)).await.unwrap();
+        }
         assert_eq!(found(world, query(Vec::new())).await, []);
         for id in [lyon, tokyo, montreal, other] {
             world.engine.set_joinable(&world.admin, id, Some(true)).await.unwrap();

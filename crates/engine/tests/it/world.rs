@@ -417,6 +417,9 @@ async fn start(
         render_status: Arc::new(|view, _| {
             format!("{{\"status\":\"{}\"}}", view.deployment.status().as_str())
         }),
+        render_session: Arc::new(|view, _| {
+            format!("{{\"session\":\"{}\",\"phase\":\"{}\"}}", view.session.id, view.session.phase.word())
+        }),
         store: store.clone(),
         vault: Arc::new(Vault::from_master_key([7; 32])),
         hosts: setups.collect(),
