@@ -2,6 +2,7 @@
 //! serve the command line; times are RFC 3339.
 
 pub mod audit;
+pub mod fleet_links;
 pub mod hosts;
 pub mod private_fleets;
 pub mod tokens;

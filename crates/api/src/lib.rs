@@ -41,4 +41,5 @@ pub use error::ApiError;
 pub use rate::RateLimits;
 pub use router::{callback_router, router};
 pub use state::{ApiConfig, ApiState, RegistryCredentials};
+pub use wire::session::render_session;
 pub use wire::status::render_status;

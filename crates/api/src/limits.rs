@@ -49,3 +49,5 @@ pub const TAGS_PAGE: u32 = 100;
 pub const STORAGES_PAGE: u32 = 10;
 /// Items a page where the client does not say: hosts. Older clients of private fleets know of no pages.
 pub const HOSTS_PAGE: u32 = 100;
+/// Items a page where the client does not say: fleets and policies. Edgegap: 10.
+pub const FLEETS_PAGE: u32 = 10;

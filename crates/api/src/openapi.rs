@@ -42,6 +42,12 @@ pub mod tag {
     pub const CONTEXT: &str = "Context";
     /// Private fleets.
     pub const PRIVATE_FLEETS: &str = "Private Fleets";
+    /// Sessions.
+    pub const SESSIONS: &str = "Sessions";
+    /// Sessions that users name.
+    pub const CUSTOM_SESSIONS: &str = "Custom Sessions";
+    /// Smart fleets.
+    pub const FLEETS: &str = "Fleets";
     /// Figures of deployments.
     pub const METRICS: &str = "Metrics";
     /// Log storages and pull profiles.
@@ -65,12 +71,15 @@ pub const API_TOKEN: &str = "api-token";
 /// The security scheme of the token that a container has for its own deployment.
 pub const DEPLOYMENT_TOKEN: &str = "deployment-token";
 
-const TAGS: [(&str, &str); 13] = [
+const TAGS: [(&str, &str); 16] = [
     (tag::APPLICATIONS, "Applications and their versions: what is deployed."),
     (tag::DEPLOYMENTS, "Deployments: running game servers."),
     (tag::TAGS, "Tags of deployments, by which they are found and stopped."),
     (tag::CONTEXT, "What a container asks about its own deployment, with a token of its own."),
     (tag::PRIVATE_FLEETS, "Hosts that take only deployments which name them."),
+    (tag::SESSIONS, "Players, or matches of players, on deployments with sockets."),
+    (tag::CUSTOM_SESSIONS, "Sessions on one deployment, under names of yours."),
+    (tag::FLEETS, "Smart fleets: deployments that are there before anybody asks."),
     (tag::METRICS, "What deployments use."),
     (tag::STORAGE, "S3 buckets for logs, and files that are put into containers before they start."),
     (tag::LOCATIONS, "Where one can deploy, and the beacons that stand there."),

@@ -4,7 +4,9 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
-use spawnpoint_model::{AppName, DeploymentId, ProfileName, StorageName, VersionName};
+use spawnpoint_model::{
+    AppName, CustomId, DeploymentId, FleetName, PolicyName, ProfileName, SessionId, StorageName, VersionName,
+};
 
 use crate::error::ApiError;
 
@@ -74,6 +76,38 @@ pub type LinkNames = (String, String, String, String);
 /// 404.
 pub fn link(names: &LinkNames) -> Result<(StorageName, ProfileName, AppName, VersionName), ApiError> {
     Ok((storage(&names.0)?, profile(&names.1)?, app(&names.2)?, version(&names.3)?))
+}
+
+/// The id of a session; what cannot be one is not found.
+///
+/// # Errors
+/// 404.
+pub fn session(text: &str) -> Result<SessionId, ApiError> {
+    text.parse().map_err(|_| ApiError::not_found("there is no session with this id"))
+}
+
+/// The name that a user gave a session; what cannot be one is not found.
+///
+/// # Errors
+/// 404.
+pub fn custom_id(text: &str) -> Result<CustomId, ApiError> {
+    CustomId::parse(text).map_err(|_| ApiError::not_found("there is no session with this custom id"))
+}
+
+/// The name of a fleet; what cannot be one is not found.
+///
+/// # Errors
+/// 404.
+pub fn fleet(text: &str) -> Result<FleetName, ApiError> {
+    FleetName::parse(text).map_err(|_| ApiError::not_found("there is no fleet with this name"))
+}
+
+/// The name of a policy; what cannot be one is not found.
+///
+/// # Errors
+/// 404.
+pub fn policy(text: &str) -> Result<PolicyName, ApiError> {
+    PolicyName::parse(text).map_err(|_| ApiError::not_found("there is no policy with this name"))
 }
 
 /// Takes `:verb` off the last segment: `dead/msg_1:replay`. The router itself cannot tell them apart.

@@ -37,10 +37,18 @@ pub fn callback_router(state: ApiState) -> Router {
 /// Every route with its description.
 #[must_use]
 pub fn table() -> Vec<Route> {
-    [catalog(), deployments(), storages(), private_fleets(), places(), platform(), callbacks()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let rooms = [
+        catalog(),
+        deployments(),
+        sessions(),
+        smart_fleets(),
+        storages(),
+        private_fleets(),
+        places(),
+        platform(),
+        callbacks(),
+    ];
+    rooms.into_iter().flatten().collect()
 }
 
 /// Applications and versions.
@@ -154,6 +162,73 @@ fn platform() -> Vec<Route> {
         ("/spawnpoint/v1/tokens/{id}", routes!(admin::tokens::revoke)),
         ("/spawnpoint/v1/webhooks/dead", routes!(admin::webhooks::list_dead)),
         ("/spawnpoint/v1/webhooks/dead/{target}", routes!(admin::webhooks::replay)),
+        ("/spawnpoint/v1/fleets/{fleet_name}/links", routes!(admin::fleet_links::fleet_links)),
+    ])
+}
+
+/// Sessions, those that users name among them.
+fn sessions() -> Vec<Route> {
+    named([
+        ("/v1/session", routes!(v1::create_session::create_session)),
+        (
+            "/v1/session/{session_id}",
+            routes!(v1::get_session::get_session, v1::delete_session::delete_session),
+        ),
+        (
+            "/v1/session/{session_id}/users",
+            routes!(
+                v1::list_session_users::list_session_users,
+                v1::add_session_users::add_session_users,
+                v1::remove_session_users::remove_session_users
+            ),
+        ),
+        ("/v1/sessions", routes!(v1::list_sessions::list_sessions)),
+        ("/v1/sessions/bulk-stop", routes!(v1::bulk_stop_sessions::bulk_stop_sessions)),
+        (
+            "/v1/deployment/{request_id}/custom/session/{custom_id}",
+            routes!(
+                v1::get_custom_session::get_custom_session,
+                v1::create_custom_session::create_custom_session,
+                v1::update_custom_session::update_custom_session,
+                v1::delete_custom_session::delete_custom_session
+            ),
+        ),
+        (
+            "/v1/deployment/{request_id}/custom/sessions",
+            routes!(
+                v1::list_custom_sessions::list_custom_sessions,
+                v1::create_custom_sessions::create_custom_sessions,
+                v1::delete_custom_sessions::delete_custom_sessions
+            ),
+        ),
+    ])
+}
+
+/// Smart fleets.
+fn smart_fleets() -> Vec<Route> {
+    named([
+        ("/v1/fleet", routes!(v1::create_fleet::create_fleet)),
+        (
+            "/v1/fleet/{fleet_name}",
+            routes!(v1::get_fleet::get_fleet, v1::update_fleet::update_fleet, v1::delete_fleet::delete_fleet),
+        ),
+        (
+            "/v1/fleet/{fleet_name}/app/{app_name}/version/{version_name}",
+            routes!(v1::link_version::link_version, v1::unlink_version::unlink_version),
+        ),
+        (
+            "/v1/fleet/{fleet_name}/policies",
+            routes!(v1::list_policies::list_policies, v1::create_policy::create_policy),
+        ),
+        (
+            "/v1/fleet/{fleet_name}/policies/{policy_name}",
+            routes!(
+                v1::get_policy::get_policy,
+                v1::update_policy::update_policy,
+                v1::delete_policy::delete_policy
+            ),
+        ),
+        ("/v1/fleets", routes!(v1::list_fleets::list_fleets)),
     ])
 }
 

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
 use spawnpoint_engine::webhooks::DeadDelivery;
-use spawnpoint_model::DeploymentId;
+use spawnpoint_model::webhook::Subject;
 use utoipa::ToSchema;
 
 use crate::auth::{Caller, op};
@@ -24,8 +24,9 @@ use crate::wire::{self, parts::Shown};
 struct DeadBody<'a> {
     #[schema(example = "msg_1")]
     id: &'a str,
-    #[schema(value_type = String, format = "deployment-id")]
-    request_id: Shown<DeploymentId>,
+    /// The deployment's id, or the session's.
+    #[schema(value_type = String, example = "5d1e07a9c34b")]
+    request_id: Shown<Subject>,
     #[schema(example = "ready")]
     event: &'static str,
     #[schema(example = 12)]
@@ -39,7 +40,7 @@ impl<'a> DeadBody<'a> {
     fn of(dead: &'a DeadDelivery) -> Self {
         Self {
             id: &dead.id,
-            request_id: Shown(dead.deployment),
+            request_id: Shown(dead.subject),
             event: dead.event,
             attempts: dead.attempts,
             last_error: &dead.last_error,

@@ -19,6 +19,7 @@ fn web_address() -> String {
 pub fn describe(format: &str) -> Option<(String, &'static str)> {
     Some(match format {
         "deployment-id" => ("^[0-9a-f]{12}$".to_owned(), "5d1e07a9c34b"),
+        "session-id" => ("^[0-9a-f]{12}-s$".to_owned(), "5d1e07a9c34b-s"),
         "fqdn" => (r"^[0-9a-f]{12}\..+$".to_owned(), "5d1e07a9c34b.games.example.com"),
         "v1-time" => {
             (r"^\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}\.\d{6}$".to_owned(), "2026-04-11 08:30:12.004211")

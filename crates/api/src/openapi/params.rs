@@ -29,6 +29,42 @@ pub struct DeploymentPath {
     pub request_id: String,
 }
 
+/// `{session_id}`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub struct SessionPath {
+    /// The session's id, as the call that made it gave it. What is none is not found.
+    #[param(example = "5d1e07a9c34b-s")]
+    pub session_id: String,
+}
+
+/// `{custom_id}`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub struct CustomIdPath {
+    /// The name that you give the session; unique on its deployment.
+    #[param(example = "party-7")]
+    pub custom_id: String,
+}
+
+/// `{fleet_name}`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub struct SmartFleetPath {
+    /// The fleet's name.
+    #[param(example = "everywhere")]
+    pub fleet_name: String,
+}
+
+/// `{policy_name}`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub struct PolicyPath {
+    /// The policy's name.
+    #[param(example = "europe")]
+    pub policy_name: String,
+}
+
 /// `{tag_name}`.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]

@@ -4,18 +4,19 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
+use spawnpoint_model::names::CustomId;
 
 use super::{documents, shared};
 use crate::v1::update_deployment;
 use crate::wire::{
-    app, available, bulk_stop, deploy_v1, deploy_v2, lookup, private_deploy, pull_profile, report, storage,
-    tags, telemetry, version_body,
+    app, available, bulk_stop, deploy_v1, deploy_v2, fleet, lookup, private_deploy, pull_profile, report,
+    session_body, storage, tags, telemetry, version_body,
 };
 
 type Reader = fn(&Map<String, Value>) -> bool;
 
 /// Every operation with a body, and what reads it.
-const READERS: [(&str, Reader); 24] = [
+const READERS: [(&str, Reader); 36] = [
     ("POST /v1/app", |body| app::read_new(body).is_ok()),
     ("PATCH /v1/app/{app_name}", |body| app::read_patch(body).is_ok()),
     ("POST /v1/app/{app_name}/version", |body| version_body::read_new(body).is_ok()),
@@ -43,8 +44,26 @@ const READERS: [(&str, Reader); 24] = [
     ("PUT /spawnpoint/v1/hosts/{host_id}/delete-schedule", |body| {
         crate::admin::hosts::read_schedule(body).is_ok()
     }),
+    ("POST /v1/session", |body| session_body::read(body).is_ok()),
+    ("PUT /v1/session/{session_id}/users", |body| session_body::read_users(body).is_ok()),
+    ("DELETE /v1/session/{session_id}/users", |body| session_body::read_users(body).is_ok()),
+    ("POST /v1/sessions/bulk-stop", |body| session_body::read_filters(body).is_ok()),
+    ("POST /v1/deployment/{request_id}/custom/session/{custom_id}", read_custom),
+    ("PATCH /v1/deployment/{request_id}/custom/session/{custom_id}", read_custom),
+    ("POST /v1/deployment/{request_id}/custom/sessions", |body| session_body::read_customs(body).is_ok()),
+    ("DELETE /v1/deployment/{request_id}/custom/sessions", |body| {
+        session_body::read_custom_deletes(body).is_ok()
+    }),
+    ("POST /v1/fleet", |body| fleet::read_new(body).is_ok()),
+    ("PATCH /v1/fleet/{fleet_name}", |body| fleet::read_patch(body).is_ok()),
+    ("POST /v1/fleet/{fleet_name}/policies", |body| fleet::read_new_policy(body).is_ok()),
+    ("PATCH /v1/fleet/{fleet_name}/policies/{policy_name}", |body| fleet::read_policy_patch(body).is_ok()),
     ("POST /spawnpoint/v1/tokens", |body| crate::admin::tokens::read(body).is_ok()),
 ];
+
+fn read_custom(body: &Map<String, Value>) -> bool {
+    session_body::read_custom(body, CustomId::parse("party").unwrap()).is_ok()
+}
 
 /// Field (its last name), the value tried, whether the reader takes it, and why it may differ from the schema.
 const DIFFERENCES: [(&str, &str, bool, &str); 17] = [

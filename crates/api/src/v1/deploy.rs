@@ -50,7 +50,7 @@ pub async fn deploy(
 }
 
 /// The engine names fields as v2 does.
-fn in_v1_words(error: Error) -> ApiError {
+pub(super) fn in_v1_words(error: Error) -> ApiError {
     match error {
         Error::Invalid(mut invalids) => {
             for invalid in &mut invalids.0 {

@@ -249,7 +249,7 @@ fn geo_ip_list(body: &Fields<'_>) -> Vec<Player> {
     body.objects("geo_ip_list", USERS_MAX).unwrap_or_default().iter().filter_map(read).collect()
 }
 
-fn filters(body: &Fields<'_>) -> Vec<LocationFilter> {
+pub(super) fn filters(body: &Fields<'_>) -> Vec<LocationFilter> {
     let items = body.objects("filters", FILTERS_MAX).unwrap_or_default();
     let mut filters: Vec<LocationFilter> = items.iter().filter_map(filter).collect();
     for (key, field) in [
@@ -269,7 +269,7 @@ fn filters(body: &Fields<'_>) -> Vec<LocationFilter> {
     filters
 }
 
-fn filter(item: &Fields<'_>) -> Option<LocationFilter> {
+pub(super) fn filter(item: &Fields<'_>) -> Option<LocationFilter> {
     for key in ["field", "values", "filter_type"] {
         item.require(key);
     }

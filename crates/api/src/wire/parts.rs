@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
 use spawnpoint_engine::{DeploymentView, EnvInput};
-use spawnpoint_model::app::SessionKind;
 use spawnpoint_model::deployment::Tag;
 use spawnpoint_model::limits::{ENV_TOTAL_BYTES_MAX, ENV_VARS_MAX};
 use spawnpoint_model::site::Location;
@@ -197,11 +196,11 @@ impl Serialize for TagNames<'_> {
     }
 }
 
-/// How many sessions fit; `null` for a version without sessions. No session exists yet, so none of them is taken.
+/// How many sockets there are, and how many of them sessions take; `null` for a version without sessions.
 #[must_use]
 pub fn sockets(view: &DeploymentView) -> (Option<u32>, Option<u32>) {
-    let session = view.version.session.as_ref().filter(|session| session.kind != SessionKind::Default);
-    (session.map(|s| s.sockets), session.map(|_| 0))
+    let sockets = view.deployment.spec.sockets();
+    (sockets, sockets.map(|_| view.sockets_taken()))
 }
 
 /// An IPv4 or IPv6 address.

@@ -6,7 +6,8 @@
 
 use serde::Serialize;
 use spawnpoint_engine::DeploymentView;
-use spawnpoint_model::{DeploymentId, Status, Timestamp};
+use spawnpoint_model::session::Session;
+use spawnpoint_model::{DeploymentId, SessionId, Status, Timestamp};
 use utoipa::ToSchema;
 
 use super::parts::{Fqdn, Place, Port, Ports, PublicIp, Shown, StatusName, TagNames, sockets, status_name};
@@ -63,9 +64,9 @@ pub struct StatusBody<'a> {
     /// Places that are taken.
     #[schema(required, example = json!(null))]
     sockets_usage: Option<u32>,
-    /// Its sessions; none yet, as sessions are not served.
-    #[schema(value_type = Vec<SessionItem>, example = json!([]))]
-    sessions: [(); 0],
+    /// The sessions on it, the oldest first.
+    #[schema(example = json!([]))]
+    sessions: Vec<SessionItem>,
     /// `null` for the image's own.
     #[schema(required, example = json!(null))]
     command: Option<&'a str>,
@@ -105,7 +106,7 @@ impl<'a> StatusBody<'a> {
             tags: TagNames(&row.state.tags),
             sockets,
             sockets_usage,
-            sessions: [],
+            sessions: view.sessions.iter().map(|session| SessionItem::of(session, status)).collect(),
             command: view.command(),
             arguments: view.arguments(),
             max_duration: row.spec.max_duration_minutes,
@@ -114,25 +115,41 @@ impl<'a> StatusBody<'a> {
 }
 
 /// A session of a deployment.
-#[derive(ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[schema(as = StatusSession)]
-pub struct SessionItem {
+struct SessionItem {
     /// Its id.
-    #[schema(example = "5d1e07a9c34b-s")]
-    pub session_id: String,
-    /// Where it stands.
-    pub status: StatusName,
+    #[schema(value_type = String, format = "session-id")]
+    session_id: Shown<SessionId>,
+    /// How its deployment stands.
+    #[schema(value_type = StatusName)]
+    status: &'static str,
     /// Whether its deployment is ready.
     #[schema(example = true)]
-    pub ready: bool,
+    ready: bool,
     /// Whether it has a deployment.
     #[schema(example = true)]
-    pub linked: bool,
-    /// What it is.
-    pub kind: super::version::SessionKindName,
+    linked: bool,
+    /// How it is counted.
+    #[schema(value_type = super::version::SessionKindName)]
+    kind: &'static str,
     /// Players in it.
     #[schema(example = 10)]
-    pub user_count: u32,
+    user_count: usize,
+}
+
+impl SessionItem {
+    /// Of a session on a deployment with this status.
+    fn of(session: &Session, status: Status) -> Self {
+        Self {
+            session_id: Shown(session.id),
+            status: status_name(status),
+            ready: status == Status::Ready,
+            linked: session.is_linked(),
+            kind: super::version::kind_name(session.spec.kind),
+            user_count: session.users.len(),
+        }
+    }
 }
 
 /// Writes the status of a deployment at `now`.

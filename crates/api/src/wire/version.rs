@@ -87,15 +87,15 @@ pub enum RestartPolicyName {
     Never,
 }
 
-/// What a deployment of the version can be for sessions.
+/// How sessions are counted on a deployment.
 #[derive(ToSchema)]
 #[schema(as = SessionKind, example = "Seat")]
 pub enum SessionKindName {
-    /// Nothing.
+    /// They take no sockets.
     Default,
-    /// Each session is a player.
+    /// Each player takes a socket.
     Seat,
-    /// Each session is a match.
+    /// Each session takes a socket.
     Match,
 }
 
@@ -152,7 +152,7 @@ struct SessionBody {
     /// Minutes after which an empty deployment ends.
     #[schema(required, example = 60)]
     empty_ttl: Option<u32>,
-    /// Minutes a session may last.
+    /// Minutes that the records of sessions are kept after the end.
     #[schema(example = 60)]
     session_max_duration: u32,
 }
@@ -222,15 +222,20 @@ impl<'a> VersionBody<'a> {
     }
 }
 
+/// `Default`, `Seat` or `Match`.
+#[must_use]
+pub const fn kind_name(kind: SessionKind) -> &'static str {
+    match kind {
+        SessionKind::Default => "Default",
+        SessionKind::Seat => "Seat",
+        SessionKind::Match => "Match",
+    }
+}
+
 impl SessionBody {
     fn of(session: &SessionConfig) -> Self {
-        let kind = match session.kind {
-            SessionKind::Default => "Default",
-            SessionKind::Seat => "Seat",
-            SessionKind::Match => "Match",
-        };
         Self {
-            kind,
+            kind: kind_name(session.kind),
             sockets: session.sockets,
             autodeploy: session.autodeploy,
             empty_ttl: session.empty_ttl_minutes,

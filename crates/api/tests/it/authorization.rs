@@ -86,10 +86,7 @@ fn matrix() -> Vec<Row> {
         row("POST /v1/app", "/v1/app", Some(app), ADMINISTER, KEPT_OUT),
         row("PATCH /v1/app/{app_name}", "/v1/app/arena", change(), ADMINISTER, KEPT_OUT),
     ];
-    rows.extend(places());
-    rows.extend(running());
-    rows.extend(storages());
-    rows.extend(hosts());
+    rows.extend([places(), running(), storages(), hosts(), sessions(), fleets()].into_iter().flatten());
     let version_path = "/v1/app/arena/version/v1";
     let new_version = Some(version("v2", "a/b", "1"));
     rows.extend([
@@ -316,6 +313,95 @@ fn places() -> Vec<Row> {
         row("POST /v1/ips/lookup", "/v1/ips/lookup", Some(json!({"addresses": []})), READ, HARMLESS),
         row("POST /v1/telemetry/active-deployments", telemetry, Some(compared), READ, &[422]),
         row("GET /v1/telemetry/active-deployments/{retrieval_key}", key, None, READ, KEPT_OUT),
+    ]
+}
+
+/// Sessions: one that is not there, and those of a deployment that is.
+fn sessions() -> Vec<Row> {
+    let session = "/v1/session/0123456789ab-s";
+    let users = "/v1/session/0123456789ab-s/users";
+    let custom = "/v1/deployment/{id}/custom/session/party";
+    let customs = "/v1/deployment/{id}/custom/sessions";
+    let ips = || Some(json!({"ip_list": ["192.0.2.1"]}));
+    let nobody = json!([{"field": "session_id", "values": ["0123456789ab-s"], "filter_type": "any"}]);
+    let named = json!({"sessions": [{"custom_id": "other", "ip_list": ["192.0.2.1"]}]});
+    vec![
+        row("POST /v1/session", "/v1/session", Some(json!({"app_name": "arena"})), DEPLOY, KEPT_OUT),
+        row("GET /v1/sessions", "/v1/sessions", None, READ, HARMLESS),
+        row("GET /v1/session/{session_id}", session, None, READ, KEPT_OUT),
+        row("GET /v1/session/{session_id}/users", users, None, READ, KEPT_OUT),
+        row("PUT /v1/session/{session_id}/users", users, ips(), DEPLOY, KEPT_OUT),
+        row("DELETE /v1/session/{session_id}/users", users, ips(), DEPLOY, KEPT_OUT),
+        row("DELETE /v1/session/{session_id}", session, None, DEPLOY, KEPT_OUT),
+        row(
+            "POST /v1/sessions/bulk-stop",
+            "/v1/sessions/bulk-stop",
+            Some(json!({"filters": nobody})),
+            DEPLOY,
+            HARMLESS,
+        ),
+        row("POST /v1/deployment/{request_id}/custom/session/{custom_id}", custom, ips(), DEPLOY, KEPT_OUT),
+        row("GET /v1/deployment/{request_id}/custom/session/{custom_id}", custom, None, READ, KEPT_OUT),
+        row("PATCH /v1/deployment/{request_id}/custom/session/{custom_id}", custom, ips(), DEPLOY, KEPT_OUT),
+        row("DELETE /v1/deployment/{request_id}/custom/session/{custom_id}", custom, None, DEPLOY, KEPT_OUT),
+        row("POST /v1/deployment/{request_id}/custom/sessions", customs, Some(named), DEPLOY, KEPT_OUT),
+        row("GET /v1/deployment/{request_id}/custom/sessions", customs, None, READ, KEPT_OUT),
+        row(
+            "DELETE /v1/deployment/{request_id}/custom/sessions",
+            customs,
+            Some(json!({"sessions": ["other"]})),
+            DEPLOY,
+            KEPT_OUT,
+        ),
+    ]
+}
+
+/// Smart fleets, which concern all applications. The order matters.
+fn fleets() -> Vec<Row> {
+    let (fleet, policies) = ("/v1/fleet/everywhere", "/v1/fleet/everywhere/policies");
+    let policy = "/v1/fleet/everywhere/policies/eu";
+    let link = "/v1/fleet/everywhere/app/arena/version/v1";
+    let new = json!({"name": "eu", "type": "Location", "minimum": 1, "data": {}, "enabled": false});
+    // There is none when they who may not make one look for it.
+    let unseen = &[200, 404];
+    vec![
+        row("POST /v1/fleet", "/v1/fleet", Some(json!({"name": "everywhere"})), ADMINISTER, KEPT_OUT),
+        row("GET /v1/fleets", "/v1/fleets", None, READ, HARMLESS),
+        row("GET /v1/fleet/{fleet_name}", fleet, None, READ, unseen),
+        row("PATCH /v1/fleet/{fleet_name}", fleet, Some(json!({"enabled": false})), ADMINISTER, KEPT_OUT),
+        row("POST /v1/fleet/{fleet_name}/policies", policies, Some(new), ADMINISTER, KEPT_OUT),
+        row("GET /v1/fleet/{fleet_name}/policies", policies, None, READ, unseen),
+        row("GET /v1/fleet/{fleet_name}/policies/{policy_name}", policy, None, READ, unseen),
+        row(
+            "PATCH /v1/fleet/{fleet_name}/policies/{policy_name}",
+            policy,
+            Some(json!({"minimum": 2})),
+            ADMINISTER,
+            KEPT_OUT,
+        ),
+        row(
+            "PUT /v1/fleet/{fleet_name}/app/{app_name}/version/{version_name}",
+            link,
+            None,
+            ADMINISTER,
+            KEPT_OUT,
+        ),
+        row(
+            "GET /spawnpoint/v1/fleets/{fleet_name}/links",
+            "/spawnpoint/v1/fleets/everywhere/links",
+            None,
+            READ,
+            unseen,
+        ),
+        row(
+            "DELETE /v1/fleet/{fleet_name}/app/{app_name}/version/{version_name}",
+            link,
+            None,
+            ADMINISTER,
+            KEPT_OUT,
+        ),
+        row("DELETE /v1/fleet/{fleet_name}/policies/{policy_name}", policy, None, ADMINISTER, KEPT_OUT),
+        row("DELETE /v1/fleet/{fleet_name}", fleet, None, ADMINISTER, KEPT_OUT),
     ]
 }
 

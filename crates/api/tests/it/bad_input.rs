@@ -187,6 +187,12 @@ async fn what_is_not_a_json_object_is_refused_everywhere() {
         "/v1/telemetry/active-deployments",
         "/v1/deployments/0123456789ab:report",
         "/v1/deployments/0123456789ab/tags",
+        "/v1/session",
+        "/v1/sessions/bulk-stop",
+        "/v1/deployment/0123456789ab/custom/session/a",
+        "/v1/deployment/0123456789ab/custom/sessions",
+        "/v1/fleet",
+        "/v1/fleet/all/policies",
         "/spawnpoint/v1/tokens",
     ] {
         for body in bodies {
@@ -215,6 +221,10 @@ async fn bodies_are_bounded() {
         ("/v1/telemetry/active-deployments", 256 * 1024),
         ("/v1/deployments/0123456789ab:report", 256 * 1024),
         ("/v1/deployments/0123456789ab/tags", 256 * 1024),
+        ("/v1/session", 256 * 1024),
+        ("/v1/sessions/bulk-stop", 256 * 1024),
+        ("/v1/deployment/0123456789ab/custom/sessions", 256 * 1024),
+        ("/v1/fleet/all/policies", 256 * 1024),
     ] {
         let body = format!("{{\"pad\":\"{}\"}}", "x".repeat(limit));
         let stream = futures_util::stream::iter(
@@ -287,6 +297,14 @@ async fn hostile_names_in_paths_find_nothing_and_break_nothing() {
             (Method::GET, format!("/v1/deployments/{id}/tags/{name}")),
             (Method::PATCH, format!("/v1/deployments/{id}/tags/{name}")),
             (Method::DELETE, format!("/v1/deployments/{id}/tags/{name}")),
+            (Method::GET, format!("/v1/session/{name}")),
+            (Method::DELETE, format!("/v1/session/{name}")),
+            (Method::GET, format!("/v1/deployment/{id}/custom/session/{name}")),
+            (Method::DELETE, format!("/v1/deployment/{id}/custom/session/{name}")),
+            (Method::GET, format!("/v1/fleet/{name}")),
+            (Method::PATCH, format!("/v1/fleet/{name}")),
+            (Method::DELETE, format!("/v1/fleet/all/policies/{name}")),
+            (Method::DELETE, format!("/v1/fleet/all/app/arena/version/{name}")),
         ] {
             let body = (method == Method::PATCH).then(|| json!({}));
             let answer = world.call(method.clone(), &path, ADMIN, body.as_ref()).await;

@@ -10,7 +10,9 @@ use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Method, Request};
 use serde_json::{Value, json};
-use spawnpoint_api::{ApiConfig, ApiState, RateLimits, callback_router, render_status, router};
+use spawnpoint_api::{
+    ApiConfig, ApiState, RateLimits, callback_router, render_session, render_status, router,
+};
 use spawnpoint_driver::Security;
 use spawnpoint_driver::fake::{FakeConfig, FakeDriver, FakeEngine};
 use spawnpoint_engine::positions::{Positions, Region, Whereabouts};
@@ -318,6 +320,7 @@ fn parts(store: &Store, clock: &Arc<ManualClock>, hosts: &[Arc<FakeEngine>]) -> 
         entropy: Arc::new(Entropy::from_system()),
         positions: Arc::new(Somewhere),
         render_status: Arc::new(render_status),
+        render_session: Arc::new(render_session),
         store: store.clone(),
         vault: Arc::new(vault()),
         hosts: setups.collect(),

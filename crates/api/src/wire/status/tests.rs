@@ -42,6 +42,8 @@ fn spec() -> DeploymentSpec {
         grace_seconds: 5,
         time_to_deploy_seconds: 120,
         max_duration_minutes: 1440,
+        session: None,
+        origin: None,
     }
 }
 
@@ -64,6 +66,7 @@ fn view() -> DeploymentView {
         deployment: Arc::new(Deployment::new(id, spec(), vec![tag("ranked"), tag("eu")])),
         version: Arc::new(VersionSpec::new(image, spec().resources)),
         place: None,
+        sessions: Vec::new(),
         domain: "pr.example.test".into(),
     }
 }
@@ -211,8 +214,12 @@ fn sockets_are_whole_numbers_for_versions_with_sessions_alone() {
         empty_ttl_minutes: None,
         session_max_duration_minutes: 60,
     };
-    Arc::make_mut(&mut view.version).session = Some(session(SessionKind::Seat));
+    let set = |view: &mut DeploymentView, kind| {
+        let row = Arc::make_mut(&mut view.deployment);
+        Arc::make_mut(&mut row.spec).session = Some(session(kind));
+    };
+    set(&mut view, SessionKind::Seat);
     assert_eq!((&body(&view)["sockets"], &body(&view)["sockets_usage"]), (&json!(5), &json!(0)));
-    Arc::make_mut(&mut view.version).session = Some(session(SessionKind::Default));
+    set(&mut view, SessionKind::Default);
     assert_eq!(body(&view)["sockets"], Value::Null);
 }
