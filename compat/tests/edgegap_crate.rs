@@ -213,19 +213,12 @@ fn the_edgegap_crate_deploys_a_real_container_that_answers_and_that_knows_its_co
 
 /// What the crate has and Spawnpoint has not: the functions, an address of theirs, and why. A row whose address is served by
 /// now has to go, and its functions have to be driven.
-const NOT_SERVED: [(&str, &str, &str, &str); 7] = [
+const NOT_SERVED: [(&str, &str, &str, &str); 5] = [
     (
         "app_version_whitelist_{get,post,entry_get,entry_delete}",
         "GET",
         "/v1/app/a/version/v/whitelist",
         "access lists are issue 4's",
-    ),
-    ("fleet_*, fleets, fleet_policies_*", "GET", "/v1/fleets", "smart fleets come with a later issue"),
-    (
-        "*_session, session_*, list_sessions, sessions_bulk_stop",
-        "GET",
-        "/v1/sessions",
-        "sessions are issue 4's",
     ),
     (
         "registry_image_tag_list, image_tag_delete",
@@ -370,10 +363,14 @@ fn the_edgegap_crate_finds_room_in_ready_deployments_alone() {
         };
         deployments::deployments_available(&client, payload)
     };
-    assert_eq!(available("runs").unwrap().data, [], "nobody has let sessions join");
+    let update = |id: &str, joinable: bool| {
+        let payload = models::DeploymentUpdatePayload { is_joinable_by_session: Some(joinable) };
+        deployments::deployment_update(&client, id, payload).unwrap().is_joinable_by_session
+    };
+    assert!(!update(&ids[2], false));
+    assert_eq!(available("runs").unwrap().data, [], "nobody may join");
     for id in [&ids[1], &ids[2], &ids[3], &ids[5]] {
-        let payload = models::DeploymentUpdatePayload { is_joinable_by_session: Some(true) };
-        assert!(deployments::deployment_update(&client, id, payload).unwrap().is_joinable_by_session);
+        assert!(update(id, true));
     }
     for version in ["hangs", "deaf", "bad"] {
         assert_eq!(available(version).unwrap().data, [], "{version}");
