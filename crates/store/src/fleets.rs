@@ -53,7 +53,7 @@ macro_rules! policies {
     };
 }
 
-/// What [`unit`] decodes.
+/// What [`unit()`] decodes.
 macro_rules! unit_columns {
     () => {
         "u.policy, u.fleet, u.app, u.version, u.creations, u.wakes"
