@@ -170,7 +170,8 @@ fn fleet(positions: &[GeoPoint], count: usize) -> Hosts {
             beacon: None,
         };
         let free = Room { resources: capacity, ports: 10_000 };
-        HostView { host: Arc::new(host), state: HostState { free, healthy: true, ..HostState::default() } }
+        let state = HostState { free, healthy: true, filters_clients: true, ..HostState::default() };
+        HostView { host: Arc::new(host), state }
     };
     Hosts::new((0..count).map(view).collect())
 }

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -138,6 +138,18 @@ impl Engine {
         assert_eq!(answer.status, 204, "{}", answer.text());
     }
 
+    /// The address of a deployment's container in its network.
+    ///
+    /// # Panics
+    /// It has none.
+    #[must_use]
+    pub fn address_of(&self, deployment: &str) -> Ipv4Addr {
+        let container = self.container(deployment);
+        let networks = container.pointer("/NetworkSettings/Networks").and_then(Value::as_object);
+        let address = networks.and_then(|all| all.values().next()?["IPAddress"].as_str()?.parse().ok());
+        address.unwrap_or_else(|| panic!("no address in {container}"))
+    }
+
     /// The deployment that a listed container belongs to.
     #[must_use]
     pub fn deployment_of(container: &Value) -> String {
@@ -223,7 +235,28 @@ impl Installation {
             iptables(&["-F", chain]);
             iptables(&["-X", chain]);
         }
+        remove_access_rules(&format!("SPAWNPOINT-A-{short}"));
     }
+}
+
+/// Takes away what leads into this chain, what it leads to, and itself.
+fn remove_access_rules(dispatch: &str) {
+    let iptables = |line: &str| {
+        let mut command = Command::new("iptables");
+        let _ = command.arg("-w").args(line.split_whitespace()).stderr(Stdio::null()).status();
+    };
+    let saved = Command::new("iptables").args(["-w", "-S"]).stderr(Stdio::null()).output();
+    let saved = String::from_utf8_lossy(&saved.map(|output| output.stdout).unwrap_or_default()).into_owned();
+    for line in saved.lines().filter(|line| line.ends_with(&format!("-j {dispatch}"))) {
+        iptables(&line.replacen("-A", "-D", 1));
+    }
+    iptables(&format!("-F {dispatch}"));
+    let ours = |line: &&str| line.starts_with(&format!("-A {dispatch} "));
+    for chain in saved.lines().filter(ours).filter_map(|line| line.rsplit_once("-j SPA-")) {
+        iptables(&format!("-F SPA-{}", chain.1));
+        iptables(&format!("-X SPA-{}", chain.1));
+    }
+    iptables(&format!("-X {dispatch}"));
 }
 
 /// Calls the engine. HTTP/1.0, so that it sends no chunks.

@@ -20,6 +20,7 @@ pub mod docker;
 pub mod events;
 pub mod http;
 pub mod mmdb;
+pub mod netns;
 pub mod player;
 pub mod ports;
 pub mod random;

@@ -64,6 +64,12 @@ impl Ports {
         format!("{first}-{}", first + each - 1)
     }
 
+    /// All that are for games.
+    #[must_use]
+    pub const fn all_games(&self) -> std::ops::Range<u16> {
+        self.first + 10..self.first + SIZE
+    }
+
     /// Whether a port is one for games.
     #[must_use]
     pub const fn has_game(&self, port: u16) -> bool {

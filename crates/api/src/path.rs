@@ -5,7 +5,8 @@ use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 use spawnpoint_model::{
-    AppName, CustomId, DeploymentId, FleetName, PolicyName, ProfileName, SessionId, StorageName, VersionName,
+    AccessEntryId, AppName, CustomId, DeploymentId, FleetName, PolicyName, ProfileName, SessionId,
+    StorageName, VersionName,
 };
 
 use crate::error::ApiError;
@@ -49,6 +50,14 @@ pub fn app(text: &str) -> Result<AppName, ApiError> {
 /// 404.
 pub fn version(text: &str) -> Result<VersionName, ApiError> {
     VersionName::parse(text).map_err(|_| ApiError::not_found("there is no version with this name"))
+}
+
+/// The number of an entry of an access list; what cannot be one is not found.
+///
+/// # Errors
+/// 404.
+pub fn entry(text: &str) -> Result<AccessEntryId, ApiError> {
+    text.parse().map_err(|_| ApiError::not_found("there is no access list entry with this id"))
 }
 
 /// The name of an endpoint storage; what cannot be one is not found.

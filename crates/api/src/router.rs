@@ -68,6 +68,14 @@ fn catalog() -> Vec<Route> {
                 v1::delete_version::delete_version
             ),
         ),
+        (
+            "/v1/app/{app_name}/version/{version_name}/whitelist",
+            routes!(v1::list_access::list_access, v1::create_access::create_access),
+        ),
+        (
+            "/v1/app/{app_name}/version/{version_name}/whitelist/{entry_id}",
+            routes!(v1::get_access::get_access, v1::delete_access::delete_access),
+        ),
         ("/v1/app/{app_name}/versions", routes!(v1::list_versions::list_versions)),
         ("/v1/apps", routes!(v1::list_apps::list_apps)),
     ])

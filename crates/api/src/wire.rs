@@ -2,6 +2,7 @@
 //!
 //! Readers turn a body into the engine's types and collect every bad field; writers turn the engine's types into bodies.
 
+pub mod access;
 pub mod app;
 pub mod available;
 pub mod bulk_stop;

@@ -18,15 +18,15 @@ use bollard::query_parameters::{
 use futures_util::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
 use spawnpoint_driver::{
-    Credentials, Driver, DriverError, DriverInfo, HintStream, HostProbe, LogFrom, LogStream, Observed,
-    PortPublish, Progress, Running, Stats, WorkloadSpec,
+    AccessList, Credentials, Driver, DriverError, DriverInfo, HintStream, HostProbe, LogFrom, LogStream,
+    Observed, PortPublish, Progress, Running, Stats, WorkloadSpec,
 };
 use spawnpoint_model::units::Resources;
 use spawnpoint_model::{CpuUnits, HostId, MemoryMib, Transport, WorkloadId};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-use crate::engine::DockerEngine;
+use crate::engine::{DockerEngine, GuardState};
 use crate::error::{answer, from_bollard, from_create, from_files, from_start};
 use crate::{Endpoint, files, names, observe, profile, pull, sockets, streams};
 
@@ -138,6 +138,7 @@ impl DockerDriver {
         match created {
             Ok(_) => {
                 self.put_files(&name, spec).await?;
+                self.put_access(spec).await?;
                 self.start(&name, spec).await
             }
             Err(error) if is_status(&error, 409) => self.start_existing(&name, spec).await,
@@ -156,6 +157,24 @@ impl DockerDriver {
         let body = bollard::body_full(archive.into());
         let upload = self.engine.client()?.upload_to_container(container, Some(options), body);
         within(FILES, upload).await?.map_err(|error| from_files(&error))
+    }
+
+    /// Lets in whom the workload lets in, and nobody else, before it is started.
+    async fn put_access(&self, spec: &WorkloadSpec) -> Result<(), DriverError> {
+        match spec.access_list() {
+            Some(list) => self.engine.put_access(list).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The containers of this installation, whatever their host.
+    async fn all_workloads(&self) -> Result<HashSet<WorkloadId>, DriverError> {
+        let label = format!("{}={}", names::INSTALLATION, self.engine.config().installation);
+        let filters = HashMap::from([("label".to_owned(), vec![label])]);
+        let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
+        let list = self.engine.client()?.list_containers(Some(options));
+        let all = self.engine.light(LIST, list).await?.map_err(|error| from_bollard(&error))?;
+        Ok(all.iter().filter_map(|container| names::workload(container.labels.as_ref()?)).collect())
     }
 
     async fn start(&self, container: &str, spec: &WorkloadSpec) -> Result<(), DriverError> {
@@ -193,6 +212,7 @@ impl DockerDriver {
             // as the files is not known: they are put there again.
             Some(Running::Starting) | None => {
                 self.put_files(name, spec).await?;
+                self.put_access(spec).await?;
                 self.start(name, spec).await
             }
         }
@@ -289,7 +309,7 @@ impl Driver for DockerDriver {
     }
 
     async fn probe(&self) -> Result<HostProbe, DriverError> {
-        self.engine.guard().await?;
+        let guard = self.engine.guard().await?;
         let client = self.engine.client()?;
         let info = self.engine.light(LIST, client.info()).await?.map_err(|e| from_bollard(&e))?;
         let images = client.list_images(None::<ListImagesOptions>);
@@ -307,6 +327,7 @@ impl Driver for DockerDriver {
             total: Self::measure(info.ncpu, info.mem_total),
             free_disk_bytes: disk.map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)),
             cached_images,
+            filters_clients: guard == GuardState::InForce,
         })
     }
 
@@ -362,7 +383,12 @@ impl Driver for DockerDriver {
                 Err(error) => Err(from_bollard(&error)),
             }
         };
-        self.engine.heavy(REMOVE, Box::pin(remove)).await?
+        self.engine.heavy(REMOVE, Box::pin(remove)).await??;
+        // After the container, so that its ports are never open for all. What fails here a later call sets right.
+        if let Err(error) = self.engine.set_access(&[], self.all_workloads()).await {
+            tracing::warn!(workload.id = %id, %error, "the access list of a removed workload is still in force");
+        }
+        Ok(())
     }
 
     async fn list(&self) -> Result<Vec<Observed>, DriverError> {
@@ -397,6 +423,15 @@ impl Driver for DockerDriver {
                 Ok(open.unwrap_or(false))
             }
         }
+    }
+
+    async fn set_access(&self, lists: &[AccessList]) -> Result<(), DriverError> {
+        self.engine.ready().await?;
+        self.engine.set_access(lists, self.all_workloads()).await
+    }
+
+    async fn access(&self) -> Result<Vec<AccessList>, DriverError> {
+        self.engine.access().await
     }
 
     async fn watch(&self) -> Result<HintStream, DriverError> {

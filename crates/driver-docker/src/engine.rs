@@ -2,6 +2,7 @@
 //!
 //! Connecting never waits: an engine that is down now is set up by the first call that reaches it.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, OnceLock};
@@ -13,11 +14,12 @@ use bollard::query_parameters::ImportImageOptionsBuilder;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use parking_lot::Mutex;
-use spawnpoint_driver::DriverError;
 use spawnpoint_driver::bulkhead::Bulkhead;
-use spawnpoint_model::InstallationId;
+use spawnpoint_driver::{AccessList, DriverError};
+use spawnpoint_model::{InstallationId, WorkloadId};
 use tokio::time::Instant;
 
+use crate::access::AccessRules;
 use crate::endpoint::Endpoint;
 use crate::error::from_bollard;
 use crate::guard::Guard;
@@ -84,6 +86,19 @@ pub struct DockerEngine {
     ready: Mutex<Option<Arc<Ready>>>,
     setting_up: tokio::sync::Mutex<()>,
     guard: tokio::sync::Mutex<Option<(Instant, GuardState)>>,
+    access: tokio::sync::Mutex<Known>,
+}
+
+/// Whether there are rules for access lists.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Known {
+    /// Nobody has looked yet.
+    #[default]
+    Unknown,
+    /// There may be some.
+    Some,
+    /// There is none.
+    None,
 }
 
 impl DockerEngine {
@@ -113,6 +128,7 @@ impl DockerEngine {
             ready: Mutex::new(None),
             setting_up: tokio::sync::Mutex::new(()),
             guard: tokio::sync::Mutex::new(None),
+            access: tokio::sync::Mutex::default(),
         }))
     }
 
@@ -182,8 +198,69 @@ impl DockerEngine {
             // The address does not matter for taking rules away.
             let gateway = known.map_or(Ipv4Addr::UNSPECIFIED, |ready| ready.gateway);
             Guard::new(&self.config.installation, gateway, self.config.callback_port).uninstall().await;
+            AccessRules::new(&self.config.installation).uninstall().await;
         }
         Ok(())
+    }
+
+    /// Puts a list in force for a workload whose container was made and does not run.
+    pub(crate) async fn put_access(&self, list: AccessList) -> Result<(), DriverError> {
+        if !self.is_local() {
+            return Err(DriverError::Unsupported);
+        }
+        let mut known = self.access.lock().await;
+        *known = Known::Some;
+        self.access_rules().put(&[list]).await.map_err(DriverError::Internal)
+    }
+
+    /// Puts access lists in force, and takes away those of workloads that have no container. `existing` tells which have
+    /// one; it is asked after a look at the rules. So no rules are taken away that were put up since: they come after
+    /// their container, here too.
+    pub(crate) async fn set_access(
+        &self,
+        lists: &[AccessList],
+        existing: impl Future<Output = Result<HashSet<WorkloadId>, DriverError>>,
+    ) -> Result<(), DriverError> {
+        if !self.is_local() {
+            return if lists.is_empty() { Ok(()) } else { Err(DriverError::Unsupported) };
+        }
+        let mut known = self.access.lock().await;
+        if lists.is_empty() && *known == Known::None {
+            return Ok(());
+        }
+        let rules = self.access_rules();
+        let before = match rules.in_force().await {
+            Ok(before) => before,
+            // A machine without iptables has none to take away.
+            Err(_) if lists.is_empty() => return Ok(()),
+            Err(error) => return Err(DriverError::Internal(error)),
+        };
+        if lists.is_empty() && before.is_empty() {
+            *known = Known::None;
+            return Ok(());
+        }
+        *known = Known::Some;
+        let existing = existing.await?;
+        let lists: Vec<_> = lists.iter().filter(|list| existing.contains(&list.id)).cloned().collect();
+        rules.put(&lists).await.map_err(DriverError::Internal)?;
+        rules.keep(&before, |id| existing.contains(&id)).await.map_err(DriverError::Internal)
+    }
+
+    /// The access lists that are in force.
+    pub(crate) async fn access(&self) -> Result<Vec<AccessList>, DriverError> {
+        if !self.is_local() || *self.access.lock().await == Known::None {
+            return Ok(Vec::new());
+        }
+        Ok(self.access_rules().in_force().await.map(|now| now.lists()).unwrap_or_default())
+    }
+
+    fn access_rules(&self) -> AccessRules {
+        AccessRules::new(&self.config.installation)
+    }
+
+    /// Whether it runs on this machine.
+    pub(crate) const fn is_local(&self) -> bool {
+        matches!(self.config.endpoint, Endpoint::Unix(_))
     }
 
     /// Puts an image on the host from an archive as `docker save` (or [`crate::image_archive`]) makes it.

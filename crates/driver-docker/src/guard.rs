@@ -126,17 +126,17 @@ impl Guard {
     }
 }
 
-async fn iptables(arguments: &[&str]) -> Result<(), String> {
-    run("iptables", &[&["-w"], arguments].concat(), None).await
+pub(crate) async fn iptables(arguments: &[&str]) -> Result<(), String> {
+    run("iptables", &[&["-w"], arguments].concat(), None).await.map(drop)
 }
 
-/// Runs a program to its end; the error is what it said.
-async fn run(program: &str, arguments: &[&str], input: Option<&str>) -> Result<(), String> {
+/// Runs a program to its end, and tells what it wrote; the error is what it said.
+pub(crate) async fn run(program: &str, arguments: &[&str], input: Option<&str>) -> Result<String, String> {
     let failed = |error: std::io::Error| format!("{program}: {error}");
     let mut child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::piped())
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
@@ -152,7 +152,7 @@ async fn run(program: &str, arguments: &[&str], input: Option<&str>) -> Result<(
         Err(_) => return Err(format!("{program} did not end within {} s", PATIENCE.as_secs())),
     };
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     Err(format!("{program}: {}", String::from_utf8_lossy(&output.stderr).trim()))
 }

@@ -11,8 +11,9 @@
 //! How it keeps the contract: the container's name is derived from the workload's id, so the engine itself refuses a
 //! second one; everything else that must be known later stands in labels ([`names`]). [`profile`] is the whole
 //! container profile, a pure function. [`guard`] holds the firewall rules that keep containers from the host, from
-//! each other and from metadata services.
+//! each other and from metadata services; [`access`] those that keep all but listed networks from a workload.
 
+pub mod access;
 mod driver;
 mod endpoint;
 mod engine;

@@ -130,6 +130,7 @@ mod tests {
             pids_max: 300,
             security,
             files: Vec::new(),
+            access: None,
         }
     }
 

@@ -35,8 +35,8 @@ pub use engine::{FakeClock, FakeConfig, FakeEngine};
 use engine::{Image, Started};
 
 use crate::{
-    Credentials, Driver, DriverError, DriverInfo, Hint, HintStream, HostProbe, LogChunk, LogFrom, LogStream,
-    Observed, PortPublish, Progress, Running, Stats, WorkloadSpec,
+    AccessList, Credentials, Driver, DriverError, DriverInfo, Hint, HintStream, HostProbe, LogChunk, LogFrom,
+    LogStream, Observed, PortPublish, Progress, Running, Stats, WorkloadSpec,
 };
 
 /// After how long a pull without progress is cut.
@@ -77,11 +77,15 @@ pub enum Op {
     Stats,
     /// [`Driver::stats_all`]
     StatsAll,
+    /// [`Driver::set_access`]
+    SetAccess,
+    /// [`Driver::access`]
+    Access,
 }
 
 impl Op {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Info,
         Self::Probe,
         Self::Prepare,
@@ -95,6 +99,8 @@ impl Op {
         Self::Logs,
         Self::Stats,
         Self::StatsAll,
+        Self::SetAccess,
+        Self::Access,
     ];
 
     /// The deadline of a call, as a real driver would have it.
@@ -228,6 +234,7 @@ impl Driver for FakeDriver {
             total: self.engine.config.total,
             free_disk_bytes: None,
             cached_images: self.engine.cached_images(),
+            filters_clients: self.engine.has_access_lists(),
         })
     }
 
@@ -306,6 +313,20 @@ impl Driver for FakeDriver {
         self.begin_reading(Op::Listening).await?;
         let now = Instant::now();
         Ok(self.engine.find(self.owner, id, |w| w.listens(now)).unwrap_or(false))
+    }
+
+    async fn set_access(&self, lists: &[AccessList]) -> Result<(), DriverError> {
+        let reply = self.begin(Op::SetAccess).await?;
+        if !self.engine.has_access_lists() && !lists.is_empty() {
+            return Err(DriverError::Unsupported);
+        }
+        let (engine, owner, lists) = (Arc::clone(&self.engine), self.owner, lists.to_vec());
+        Self::carry_out(reply, move || engine.set_access(owner, lists))
+    }
+
+    async fn access(&self) -> Result<Vec<AccessList>, DriverError> {
+        self.begin_reading(Op::Access).await?;
+        Ok(self.engine.access(self.owner))
     }
 
     async fn watch(&self) -> Result<HintStream, DriverError> {

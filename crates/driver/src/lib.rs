@@ -26,7 +26,7 @@ use spawnpoint_model::units::Resources;
 use spawnpoint_model::{Plaintext, Timestamp, WorkloadId};
 
 pub use error::DriverError;
-pub use spec::{PortPublish, Security, SpecHash, WorkloadFile, WorkloadSpec};
+pub use spec::{AccessList, PortPublish, Security, SpecHash, WorkloadFile, WorkloadSpec};
 
 /// What a driver is and can do. Missing abilities are data, not panics.
 #[derive(Clone, PartialEq, Debug)]
@@ -52,6 +52,8 @@ pub struct HostProbe {
     pub free_disk_bytes: Option<u64>,
     /// References of the images it holds (`registry/name:tag`).
     pub cached_images: Vec<String>,
+    /// Access lists can be put in force there now ([`WorkloadSpec::access`], [`Driver::set_access`]).
+    pub filters_clients: bool,
 }
 
 /// What a workload is doing.
@@ -181,7 +183,8 @@ pub trait Driver: Send + Sync + 'static {
     /// Makes and starts the workload, or finds it. The same id and spec hash twice give one workload, which is started
     /// if it was only made. Another hash under the same id is [`DriverError::Conflict`]. An exited workload is left as
     /// it is. Its files are put into it after it was made and before it is started, also if an earlier call did not come
-    /// that far; one that may not be put there is [`DriverError::Invalid`]. Does not pull: a missing image is [`DriverError::ImageMissing`]. If starting fails for good, nothing
+    /// that far; one that may not be put there is [`DriverError::Invalid`]. A workload with an access list is never
+    /// started before the list is in force. Does not pull: a missing image is [`DriverError::ImageMissing`]. If starting fails for good, nothing
     /// is left behind that [`Driver::remove`] would not remove.
     async fn ensure(&self, spec: &WorkloadSpec) -> Result<(), DriverError>;
 
@@ -200,6 +203,14 @@ pub trait Driver: Send + Sync + 'static {
 
     /// Whether the workload listens on every one of these container ports. Cheap enough to ask every few milliseconds.
     async fn listening(&self, id: WorkloadId, ports: &[PortPublish]) -> Result<bool, DriverError>;
+
+    /// Puts these access lists in force, over those that the workloads have had; also on connections that exist. Lists of
+    /// workloads that the engine has no longer are taken away on the way; those of others that are not named stay.
+    async fn set_access(&self, lists: &[AccessList]) -> Result<(), DriverError>;
+
+    /// The access lists that are in force, by workload; also those of workloads that are gone. Several hosts on one
+    /// engine may each tell of all.
+    async fn access(&self) -> Result<Vec<AccessList>, DriverError>;
 
     /// Hints about changes. Begins with [`Hint::Resync`].
     async fn watch(&self) -> Result<HintStream, DriverError>;

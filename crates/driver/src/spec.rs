@@ -6,7 +6,7 @@ use std::str::FromStr;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use spawnpoint_model::units::Resources;
-use spawnpoint_model::{HostId, InstallationId, Plaintext, Transport, WorkloadId};
+use spawnpoint_model::{Cidr, HostId, InstallationId, Plaintext, Transport, WorkloadId};
 
 /// A container port and the host port that leads to it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -17,6 +17,17 @@ pub struct PortPublish {
     pub external: u16,
     /// TCP or UDP.
     pub transport: Transport,
+}
+
+/// Who may reach the published ports of a workload: these networks and nobody else.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AccessList {
+    /// Whose ports.
+    pub id: WorkloadId,
+    /// The ports.
+    pub ports: Vec<PortPublish>,
+    /// Who may; nobody if it is empty.
+    pub networks: Vec<Cidr>,
 }
 
 /// How tightly a workload is held. Limits of CPU, memory and processes, no-new-privileges, dropped capabilities, the
@@ -124,6 +135,8 @@ pub struct WorkloadSpec {
     pub security: Security,
     /// Files that are there before its process starts.
     pub files: Vec<WorkloadFile>,
+    /// Who may reach its ports; `None` = everybody. Can be changed while it runs, so it is no part of what it is made from.
+    pub access: Option<Vec<Cidr>>,
 }
 
 impl WorkloadSpec {
@@ -133,6 +146,13 @@ impl WorkloadSpec {
     /// A sentence for users.
     pub fn check_files(&self) -> Result<(), String> {
         self.files.iter().try_for_each(WorkloadFile::check)
+    }
+
+    /// Its access list, if it has one.
+    #[must_use]
+    pub fn access_list(&self) -> Option<AccessList> {
+        let networks = self.access.clone()?;
+        Some(AccessList { id: self.id, ports: self.ports.clone(), networks })
     }
 
     /// A fingerprint of everything the workload is made from, secrets included (as a hash only).
@@ -151,6 +171,7 @@ impl WorkloadSpec {
             pids_max,
             security,
             files,
+            access: _,
         } = self;
         let mut canon = Canon(Sha256::new());
         canon.text("spawnpoint workload 1");
@@ -244,6 +265,7 @@ mod tests {
             pids_max: 512,
             security: Security::Baseline,
             files: Vec::new(),
+            access: None,
         }
     }
 

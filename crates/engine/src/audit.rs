@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use spawnpoint_driver::{Observed, Running};
+use spawnpoint_driver::{AccessList, Observed, Running};
 use spawnpoint_model::deployment::{Desired, Phase};
 use spawnpoint_model::lifecycle::expires_at;
 use spawnpoint_model::units::Resources;
@@ -51,6 +51,9 @@ struct World {
     overdue_deliveries: Vec<String>,
     overdue_uploads: Vec<String>,
     sockets: Vec<SocketFigures>,
+    /// The access lists that should be in force on each host, and those that are.
+    access_meant: HashMap<HostId, Vec<AccessList>>,
+    access: HashMap<HostId, Vec<AccessList>>,
 }
 
 impl Engine {
@@ -111,6 +114,12 @@ impl Engine {
             ),
             finding("I11", "due webhooks are sent or given up", world.overdue_deliveries.clone(), false),
             finding("I22", "logs are uploaded or given up", world.overdue_uploads.clone(), false),
+            finding(
+                "I28",
+                "an access list is in force where it is meant, and nowhere else",
+                access_lists_hold(&world),
+                true,
+            ),
         ])
     }
 
@@ -118,16 +127,20 @@ impl Engine {
         let inner = &self.inner;
         let mut listed = HashMap::new();
         let mut silent = Vec::new();
+        let mut access = HashMap::new();
         for runtime in inner.fleet.all() {
             match runtime.driver().list().await {
                 Ok(all) => {
                     listed.insert(runtime.id().clone(), all);
+                    // One that cannot tell enforces none.
+                    let lists = runtime.driver().access().await.unwrap_or_default();
+                    access.insert(runtime.id().clone(), lists);
                 }
                 Err(error) => silent.push(format!("{} ({error})", runtime.id())),
             }
         }
         // Rows are read after the hosts: a row that appears in between is too young to be judged.
-        let rows =
+        let rows: HashMap<_, _> =
             inner.store.live_deployments().await?.into_iter().map(|row| (row.id, Arc::new(row))).collect();
         let now = self.now();
         let overdue = inner.store.due_deliveries(now, 1000).await?;
@@ -147,7 +160,6 @@ impl Engine {
             .collect();
         Ok(World {
             now,
-            rows,
             leases: inner.store.port_leases(None).await?,
             usage: inner.store.host_usage().await?,
             capacity: inner.fleet.all().iter().map(|r| (r.id().clone(), r.setup.host.capacity)).collect(),
@@ -157,6 +169,9 @@ impl Engine {
             overdue_deliveries,
             overdue_uploads,
             sockets: inner.store.socket_figures().await?,
+            access_meant: self.access_meant(rows.values()).await?,
+            access,
+            rows,
         })
     }
 }
@@ -352,4 +367,38 @@ fn nobody_outlives(world: &World) -> Vec<String> {
         .filter(outlives)
         .map(|row| format!("{} has outlived its max_duration", row.id))
         .collect()
+}
+
+fn access_lists_hold(world: &World) -> Vec<String> {
+    let mut violations = Vec::new();
+    let runs = |row: &Arc<Deployment>| row.state.phase == Phase::Ready && world.is_settled(row);
+    for (host, lists) in &world.access_meant {
+        let Some(in_force) = world.access.get(host) else { continue };
+        for list in lists.iter().filter(|list| world.rows.get(&list.id.deployment).is_some_and(runs)) {
+            let holds = in_force.iter().any(|other| {
+                // Ports are published on IPv4 only, so a driver may leave the rest out.
+                let ipv4 = |list: &AccessList| list.networks.iter().filter(|n| n.is_ipv4()).count();
+                other.id == list.id
+                    && ipv4(other) == ipv4(list)
+                    && other.networks.iter().all(|network| list.networks.contains(network))
+            });
+            if !holds {
+                violations.push(format!("the access list of {} is not in force on {host}", list.id));
+            }
+        }
+    }
+    // Several hosts on one engine tell of the same ones.
+    let mut left: Vec<_> = (world.access.values().flatten())
+        .filter(|list| {
+            world
+                .rows
+                .get(&list.id.deployment)
+                .is_none_or(|row| !row.state.phase.may_have_workload() && world.is_settled(row))
+        })
+        .map(|list| format!("the access list of {} is in force, and its workload is gone", list.id))
+        .collect();
+    left.sort();
+    left.dedup();
+    violations.extend(left);
+    violations
 }

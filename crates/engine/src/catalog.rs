@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
+use spawnpoint_model::Cidr;
 use spawnpoint_model::app::{Application, Version};
 use spawnpoint_model::names::{AppName, VersionName};
 use spawnpoint_model::storage::PullProfile;
@@ -18,6 +19,7 @@ struct Known {
     apps: HashMap<AppName, Arc<Application>>,
     versions: HashMap<VersionKey, Arc<Version>>,
     profiles: HashMap<(AppName, VersionName), Arc<[PullProfile]>>,
+    networks: HashMap<(AppName, VersionName), Arc<[Cidr]>>,
     /// Counts the changes, so that a read that began before one is not kept after it.
     epoch: u64,
 }
@@ -34,7 +36,7 @@ impl Catalog {
         Self { store, known: exclusive.then(RwLock::default) }
     }
 
-    /// Must be called after each commit that changed an application, a version or a pull profile.
+    /// Must be called after each commit that changed an application, a version, a pull profile or an access list.
     pub(crate) fn changed(&self) {
         if let Some(known) = &self.known {
             let mut known = known.write();
@@ -106,6 +108,36 @@ impl Catalog {
             known.profiles.insert(key, profiles.clone());
         }
         Ok(profiles)
+    }
+
+    /// The networks of a version's access list that count.
+    pub(crate) async fn networks(
+        &self,
+        app: &AppName,
+        version: &VersionName,
+    ) -> Result<Arc<[Cidr]>, StoreError> {
+        let read = async || {
+            let entries = self.store.access_entries(app, version).await?.into_iter();
+            let mut active: Vec<Cidr> = entries.filter(|e| e.is_active).map(|e| e.network).collect();
+            active.sort_unstable();
+            active.dedup();
+            Ok::<_, StoreError>(active.into())
+        };
+        let Some(known) = &self.known else { return read().await };
+        let key = (app.clone(), version.clone());
+        let epoch = {
+            let known = known.read();
+            if let Some(networks) = known.networks.get(&key) {
+                return Ok(networks.clone());
+            }
+            known.epoch
+        };
+        let networks: Arc<[Cidr]> = read().await?;
+        let mut known = known.write();
+        if known.epoch == epoch {
+            known.networks.insert(key, networks.clone());
+        }
+        Ok(networks)
     }
 
     async fn read_version(

@@ -383,6 +383,7 @@ impl Engine {
             preferred_hosts: &row.spec.preferred_hosts,
             image: &image,
             require_cached: row.spec.require_cached,
+            filters_clients: version.access_list_active,
             room: Room { resources: row.spec.resources, ports },
             avoid: &row.state.avoid_hosts,
         };

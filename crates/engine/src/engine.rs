@@ -167,6 +167,7 @@ pub(crate) struct Inner {
     pub(crate) uploads: Uploads,
     /// Places for starts that hold files in memory.
     pub(crate) with_files: Semaphore,
+    pub(crate) access_lists: crate::access_lists::AccessLists,
     pub(crate) tracker: TaskTracker,
     pub(crate) stop: CancellationToken,
     ready: AtomicBool,
@@ -230,6 +231,7 @@ impl Engine {
             s3,
             uploads: Uploads::new(options.spool_dir.clone(), options.spool_bytes_max),
             with_files: Semaphore::new(STARTS_WITH_FILES_MAX),
+            access_lists: crate::access_lists::AccessLists::default(),
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),
             ready: AtomicBool::new(false),

@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
-use spawnpoint_driver::{Driver, Security};
+use spawnpoint_driver::{Driver, HostProbe, Security};
 use spawnpoint_model::host_settings::{Drain, HostSettings, Standing};
 use spawnpoint_model::place::{
     Ask, Considered, HostState, HostView, Hosts, Room, Verdict, explain, place, summary,
@@ -297,12 +297,15 @@ impl Fleet {
     }
 
     /// Notes what a probe said of a host; `None` = it did not answer.
-    pub(crate) fn set_health(&self, id: &HostId, images: Option<Arc<HashSet<String>>>) {
+    pub(crate) fn set_health(&self, id: &HostId, probe: Option<HostProbe>) {
+        let images =
+            probe.map(|probe| (probe.filters_clients, Arc::new(probe.cached_images.into_iter().collect())));
         let Some(runtime) = self.by_id.get(id) else { return };
         let mut table = self.table.lock();
         table.hosts.update(runtime.number, |state| {
             state.healthy = images.is_some();
-            if let Some(images) = images {
+            if let Some((filters_clients, images)) = images {
+                state.filters_clients = filters_clients;
                 state.images = images;
             }
         });

@@ -10,6 +10,7 @@
 //! Entry points: `Engine::start` adopts what runs and starts the background tasks; [`Engine::deploy`] is the walk of one
 //! request; `reconcile` is where the lifecycle is carried out.
 
+pub mod access_lists;
 pub mod apps;
 pub mod audit;
 pub mod available;

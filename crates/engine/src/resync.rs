@@ -52,6 +52,7 @@ impl Engine {
                 }
             }
         }
+        self.put_access(runtime, rows.values()).await?;
         for row in rows.values().filter(|row| differs(row, present.get(&row.id).copied())) {
             self.wake_in_turn(row.id);
         }
@@ -66,8 +67,7 @@ impl Engine {
                 if !self.inner.fleet.is_healthy(runtime.id()) {
                     tracing::info!(host.id = %runtime.id(), "host is well");
                 }
-                let images = Arc::new(probe.cached_images.into_iter().collect());
-                self.inner.fleet.set_health(runtime.id(), Some(images));
+                self.inner.fleet.set_health(runtime.id(), Some(probe));
             }
             Err(error) => {
                 if self.inner.fleet.is_healthy(runtime.id()) {

@@ -13,6 +13,7 @@
 //! | metrics | every second | the minutes that are over are stored; what is old is thinned |
 //! | uploads | when due | spooled logs are sent to their storages |
 //! | fleets | when due | what smart fleets want is started |
+//! | access | when an access list has changed | hosts are given the lists of their deployments |
 //! | gc | every 30 s | ended rows and sessions, ports after quarantine, old keys and telemetry requests, unused revisions, logs beyond their bound are deleted |
 //!
 //! Each ends when the engine is told to stop; a panic in one is logged and the task begins again.
@@ -74,6 +75,7 @@ pub(crate) async fn start(engine: &Engine) {
         ("uploads", Task::Uploads),
         ("metrics", Task::Metrics),
         ("fleets", Task::Fleets),
+        ("access", Task::Access),
         ("gc", Task::Gc),
     ] {
         let inner = engine.clone();
@@ -109,6 +111,7 @@ enum Task {
     Uploads,
     Metrics,
     Fleets,
+    Access,
     Gc,
 }
 
@@ -122,6 +125,7 @@ impl Task {
             Self::Uploads => crate::log_upload::run(engine).await,
             Self::Metrics => crate::metrics::keep(engine).await,
             Self::Fleets => crate::fleets::run(engine).await,
+            Self::Access => crate::access_lists::run(engine).await,
             Self::Gc => every(engine.inner.options.gc_every, || gc(&engine)).await,
         }
     }
@@ -207,6 +211,9 @@ async fn claim(engine: Engine) {
             Ok(rows) => rows.into_iter().for_each(|row| engine.wake_in_turn(row.id)),
             Err(error) => tracing::warn!(error = %error, "due deployments could not be read"),
         }
+        if let Err(error) = engine.look_for_access_changes().await {
+            tracing::warn!(error = %error, "changes of access lists could not be read");
+        }
         if let Err(error) = engine.reload_hosts().await {
             tracing::warn!(error = %error, "the hosts' usage could not be read");
         }
@@ -230,6 +237,7 @@ async fn gc(engine: &Engine) {
     tx.purge_uploads();
     tx.purge_telemetry(now);
     tx.purge_revisions();
+    tx.purge_access_entries();
     match inner.store.commit(tx).await {
         Ok(()) => inner.fleet.expire_ports(now),
         Err(error) => tracing::warn!(error = %error, "what is no longer needed could not be deleted"),

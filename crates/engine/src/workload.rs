@@ -75,10 +75,19 @@ impl Engine {
             Ok(spec) => spec,
             Err(detail) => return fail(FailureKind::StartFailed, detail, Retry::Never),
         };
+        match self.allowed(row, &view.version).await {
+            Ok(networks) => spec.access = networks.map(|networks| networks.to_vec()),
+            // Without its list it is not started.
+            Err(_) => return Observation::Nothing,
+        }
         let result = if row.spec.pull_profiles.is_empty() {
             self.ensure(row, &runtime, &view.version, &spec).await
         } else {
             self.ensure_with_files(row, &runtime, &view.version, &mut spec).await
+        };
+        let result = match (result, &spec.access) {
+            (Ok(()), Some(networks)) => self.catch_up_access(row, &runtime, networks).await,
+            (result, _) => result,
         };
         match result {
             Ok(()) => {
@@ -177,6 +186,7 @@ impl Engine {
             pids_max: runtime.setup.pids_max,
             security: runtime.setup.security,
             files: Vec::new(),
+            access: None,
         })
     }
 

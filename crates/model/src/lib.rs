@@ -9,6 +9,7 @@
 //!
 //! Entry points: [`lifecycle::decide`] is the whole lifecycle; [`place::place`] is the whole placement.
 
+pub mod access;
 pub mod app;
 pub mod deployment;
 pub mod env;
@@ -33,6 +34,7 @@ pub mod token;
 pub mod units;
 pub mod webhook;
 
+pub use access::{AccessEntry, AccessEntryId, Cidr};
 pub use app::{Application, RestartPolicy, VersionSpec};
 pub use deployment::{Deployment, DeploymentSpec, Desired, Phase, Status};
 pub use ids::{

@@ -90,6 +90,10 @@ pub const SECRET_KEY_CHARS_MAX: usize = 256;
 pub const OBJECT_KEY_CHARS_MAX: usize = 1024;
 /// Characters of a path in a container.
 pub const DESTINATION_CHARS_MAX: usize = 1024;
+/// Entries of a version's access list: each is a rule that packets are held against.
+pub const ACCESS_ENTRIES_MAX: usize = 256;
+/// Characters of an entry's label.
+pub const ACCESS_LABEL_CHARS_MAX: usize = 255;
 /// Endpoint storages of an installation.
 pub const STORAGES_MAX: u64 = 1000;
 /// Pull profiles of one storage.

@@ -69,6 +69,8 @@ pub struct Ask<'a> {
     pub image: &'a str,
     /// Only hosts that hold the image.
     pub require_cached: bool,
+    /// Only hosts that can keep others than listed networks out.
+    pub filters_clients: bool,
     /// CPU, memory and ports.
     pub room: Room,
     /// Hosts where it has failed already.
@@ -164,6 +166,9 @@ impl<'a> Wanted<'a> {
         let passes = |filter: &&LocationFilter| filter.matches(&host.site.location, &host.site.tags);
         if let Some(filter) = self.ask.filters.iter().find(|filter| !passes(filter)) {
             return Some(Refusal::Filtered(filter));
+        }
+        if self.ask.filters_clients && !state.filters_clients {
+            return Some(Refusal::NoAccessLists);
         }
         if self.ask.require_cached && !self.holds_image(number) {
             return Some(Refusal::NotCached { image: self.ask.image });

@@ -36,6 +36,7 @@ impl Tx {
                        and not exists (select 1 from applications other where other.name = $2)";
             self.must("update applications set name = name where name = $1", args![name], missing(name));
             self.must(sql, args![name, &app.name], exists(&app.name));
+            self.copy_access_entries_of_app(name, &app.name);
         }
         let sql = "update applications set is_active = $2, image = $3, updated_at = $4 where name = $1";
         let args = args![&app.name, app.is_active, app.image.as_str(), app.updated_at];

@@ -26,6 +26,7 @@
 //! have about 300 lines each, and SQLite's statements run on the writer's own thread, without a hop per statement.
 //! What differs between the two databases is in [`dialect`] and in the two migration folders.
 
+pub mod access;
 pub mod apps;
 pub mod deployments;
 pub mod dialect;

@@ -44,6 +44,7 @@ impl Tx {
         let args = args![app, name, revision, *created_at, *updated_at];
         let no_app = Conflict::Missing { what: "application", key: app.to_string() };
         self.must_refer(sql, args, exists(app, name), no_app);
+        self.forget_access_entries(app, name);
     }
 
     /// Changes the version `name` of `version.app` into `version`, which may have another name. Deployments keep the
@@ -59,6 +60,7 @@ impl Tx {
             let rename = "update versions set name = $3 where app = $1 and name = $2 \
                           and not exists (select 1 from versions other where other.app = $1 and other.name = $3)";
             self.must(rename, args![app, name, new_name], exists(app, new_name));
+            self.copy_access_entries(app, name, new_name);
         }
         let sql = "update versions set revision = $3, updated_at = $4 where app = $1 and name = $2";
         self.must(sql, args![app, new_name, revision, *updated_at], missing(app, new_name));

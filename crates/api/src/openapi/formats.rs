@@ -58,8 +58,20 @@ pub fn describe(format: &str) -> Option<(String, &'static str)> {
         "object-key" => (format!("^/*{}/*$", steps()), "/my-bucket/config.cfg"),
         // The same, absolute.
         "container-path" => (format!("^/({}/*)?$", steps()), "/usr/share/configs"),
+        "cidr" => (cidr(), "203.0.113.0/24"),
         _ => return None,
     })
+}
+
+/// A network of IPv4 or IPv6, or an address.
+fn cidr() -> String {
+    let byte = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])";
+    let v4 = format!(r"({byte}\.){{3}}{byte}(/(3[0-2]|[12]?[0-9]))?");
+    let group = "[0-9A-Fa-f]{1,4}";
+    let gap = |before: u8| format!("({group}:){{1,{before}}}(:{group}){{1,{}}}", 7 - before);
+    let gaps: Vec<_> = (1..=6).map(gap).collect();
+    let whole = format!("({group}:){{7}}{group}|({group}:){{1,7}}:|:(:{group}){{1,7}}|::");
+    format!("^({v4}|({whole}|{})(/(12[0-8]|1[01][0-9]|[1-9]?[0-9]))?)$", gaps.join("|"))
 }
 
 /// Steps of a path: not empty, not `.` or `..`.

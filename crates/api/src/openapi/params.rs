@@ -20,6 +20,15 @@ pub struct VersionPath {
     pub version_name: String,
 }
 
+/// `{entry_id}`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub struct EntryPath {
+    /// The entry's number. What is none is not found.
+    #[param(example = "1807")]
+    pub entry_id: String,
+}
+
 /// `{request_id}`.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]

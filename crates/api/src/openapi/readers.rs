@@ -9,18 +9,19 @@ use spawnpoint_model::names::CustomId;
 use super::{documents, shared};
 use crate::v1::update_deployment;
 use crate::wire::{
-    app, available, bulk_stop, deploy_v1, deploy_v2, fleet, lookup, private_deploy, pull_profile, report,
-    session_body, storage, tags, telemetry, version_body,
+    access, app, available, bulk_stop, deploy_v1, deploy_v2, fleet, lookup, private_deploy, pull_profile,
+    report, session_body, storage, tags, telemetry, version_body,
 };
 
 type Reader = fn(&Map<String, Value>) -> bool;
 
 /// Every operation with a body, and what reads it.
-const READERS: [(&str, Reader); 36] = [
+const READERS: [(&str, Reader); 37] = [
     ("POST /v1/app", |body| app::read_new(body).is_ok()),
     ("PATCH /v1/app/{app_name}", |body| app::read_patch(body).is_ok()),
     ("POST /v1/app/{app_name}/version", |body| version_body::read_new(body).is_ok()),
     ("PATCH /v1/app/{app_name}/version/{version_name}", |body| version_body::read_patch(body).is_ok()),
+    ("POST /v1/app/{app_name}/version/{version_name}/whitelist", |body| access::read_new(body).is_ok()),
     ("POST /v1/deploy", |body| deploy_v1::read(body).is_ok()),
     ("POST /deployments", |body| deploy_v2::read(body).is_ok()),
     ("POST /v1/context/{request_id}/{security_number}/tags", |body| tags::read_name(body).is_ok()),

@@ -86,7 +86,9 @@ fn matrix() -> Vec<Row> {
         row("POST /v1/app", "/v1/app", Some(app), ADMINISTER, KEPT_OUT),
         row("PATCH /v1/app/{app_name}", "/v1/app/arena", change(), ADMINISTER, KEPT_OUT),
     ];
-    rows.extend([places(), running(), storages(), hosts(), sessions(), fleets()].into_iter().flatten());
+    rows.extend(
+        [places(), running(), storages(), hosts(), sessions(), fleets(), access_lists()].into_iter().flatten(),
+    );
     let version_path = "/v1/app/arena/version/v1";
     let new_version = Some(version("v2", "a/b", "1"));
     rows.extend([
@@ -233,6 +235,31 @@ fn hosts() -> Vec<Row> {
         admin("PUT /spawnpoint/v1/hosts/{host_id}/delete-schedule", schedule, Some(at)),
         admin("DELETE /spawnpoint/v1/hosts/{host_id}/delete-schedule", schedule, None),
         admin("POST /spawnpoint/v1/hosts/{host_id}/uncordon", "/spawnpoint/v1/hosts/osaka-1/uncordon", None),
+    ]
+}
+
+/// Access lists of versions. There is no entry 7: it is looked for after the token was.
+fn access_lists() -> Vec<Row> {
+    const LIST: &str = "/v1/app/arena/version/v1/whitelist";
+    const ENTRY: &str = "/v1/app/arena/version/v1/whitelist/7";
+    let entry = Some(json!({"cidr": "10.0.0.0/8"}));
+    vec![
+        row("GET /v1/app/{app_name}/version/{version_name}/whitelist", LIST, None, READ, KEPT_OUT),
+        row("POST /v1/app/{app_name}/version/{version_name}/whitelist", LIST, entry, ADMINISTER, KEPT_OUT),
+        row(
+            "GET /v1/app/{app_name}/version/{version_name}/whitelist/{entry_id}",
+            ENTRY,
+            None,
+            READ,
+            KEPT_OUT,
+        ),
+        row(
+            "DELETE /v1/app/{app_name}/version/{version_name}/whitelist/{entry_id}",
+            ENTRY,
+            None,
+            ADMINISTER,
+            KEPT_OUT,
+        ),
     ]
 }
 

@@ -1,6 +1,7 @@
 //! The API over a real engine, a real SQLite database and fake hosts, without sockets where none are needed.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may panic")]
 
+mod access_lists;
 mod admin;
 mod apps;
 mod arbitrary;

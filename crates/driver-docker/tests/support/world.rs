@@ -98,6 +98,7 @@ impl World {
             pids_max: 64,
             security: Security::Baseline,
             files: Vec::new(),
+            access: None,
         }
     }
 

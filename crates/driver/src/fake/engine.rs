@@ -19,7 +19,10 @@ use tokio::time::Instant;
 
 use super::behaviour::{Behaviour, Start};
 use super::{Fault, MEMORY_BYTES, Op, SIGKILLED};
-use crate::{DriverError, Hint, Observed, PortPublish, Running, SpecHash, Stats, WorkloadFile, WorkloadSpec};
+use crate::{
+    AccessList, DriverError, Hint, Observed, PortPublish, Running, SpecHash, Stats, WorkloadFile,
+    WorkloadSpec,
+};
 
 /// Hints that a slow watcher may fall behind before it is told to look at everything.
 const HINTS: usize = 1024;
@@ -131,6 +134,7 @@ pub(super) struct World {
     busy_ports: HashSet<(u16, Transport)>,
     /// Apart from the workloads, which are many and mostly have none.
     files: HashMap<WorkloadId, Vec<WorkloadFile>>,
+    access: HashMap<WorkloadId, AccessList>,
     used: (u64, u64),
     stats: HashMap<WorkloadId, Stats>,
     faults: HashMap<Op, VecDeque<Fault>>,
@@ -162,6 +166,7 @@ pub struct FakeEngine {
     world: Mutex<World>,
     hints: broadcast::Sender<Option<Hint>>,
     unreachable: AtomicBool,
+    no_access_lists: AtomicBool,
     calls: [AtomicU64; Op::ALL.len()],
 }
 
@@ -171,7 +176,14 @@ impl FakeEngine {
     pub fn new(config: FakeConfig) -> Arc<Self> {
         let (hints, _) = broadcast::channel(HINTS);
         let calls = std::array::from_fn(|_| AtomicU64::new(0));
-        Arc::new(Self { config, world: Mutex::default(), hints, unreachable: AtomicBool::new(false), calls })
+        Arc::new(Self {
+            config,
+            world: Mutex::default(),
+            hints,
+            unreachable: AtomicBool::new(false),
+            no_access_lists: AtomicBool::new(false),
+            calls,
+        })
     }
 
     /// Makes an image behave so, whatever its name says. Workloads that exist stay as they are.
@@ -294,6 +306,9 @@ impl FakeEngine {
         if let Err(refused) = spec.check_files() {
             return Started::Now(Err(DriverError::Invalid(refused)));
         }
+        if spec.access.is_some() && !self.has_access_lists() {
+            return Started::Now(Err(DriverError::Unsupported));
+        }
         let mut world = self.world.lock();
         let hash = spec.hash();
         let image = world.image(&spec.image);
@@ -323,6 +338,9 @@ impl FakeEngine {
             }
             Start::Hangs => return Started::Never,
             Start::Works | Start::LostReply | Start::NoCapacity => {}
+        }
+        if let Some(list) = spec.access_list() {
+            world.access.insert(spec.id, list);
         }
         if !spec.files.is_empty() {
             world.files.insert(spec.id, spec.files.clone());
@@ -434,6 +452,7 @@ impl FakeEngine {
             let Some(workload) = world.workloads.remove(&id) else { return };
             world.stats.remove(&id);
             world.files.remove(&id);
+            world.access.remove(&id);
             for port in &workload.ports {
                 world.busy_ports.remove(&(port.external, port.transport));
             }
@@ -441,6 +460,41 @@ impl FakeEngine {
             world.used.1 -= u64::from(workload.resources.memory.0);
         }
         self.hint(id);
+    }
+
+    /// Whether access lists can be put in force there.
+    pub fn set_access_lists_possible(&self, possible: bool) {
+        self.no_access_lists.store(!possible, Ordering::SeqCst);
+    }
+
+    pub(super) fn has_access_lists(&self) -> bool {
+        !self.no_access_lists.load(Ordering::SeqCst)
+    }
+
+    /// The access lists that are in force, whoever's.
+    #[must_use]
+    pub fn access_lists(&self) -> Vec<AccessList> {
+        self.world.lock().access.values().cloned().collect()
+    }
+
+    /// Loses all access lists, as if somebody had emptied the firewall.
+    pub fn forget_access_lists(&self) {
+        self.world.lock().access.clear();
+    }
+
+    pub(super) fn set_access(&self, owner: u32, lists: Vec<AccessList>) {
+        let mut world = self.world.lock();
+        for list in lists {
+            if world.workloads.get(&list.id).is_some_and(|workload| workload.owner == owner) {
+                world.access.insert(list.id, list);
+            }
+        }
+    }
+
+    pub(super) fn access(&self, owner: u32) -> Vec<AccessList> {
+        let world = self.world.lock();
+        let own = |list: &&AccessList| world.workloads.get(&list.id).is_some_and(|w| w.owner == owner);
+        world.access.values().filter(own).cloned().collect()
     }
 
     /// Looks at one workload of this owner.

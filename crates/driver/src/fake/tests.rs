@@ -77,6 +77,7 @@ fn spec(number: u64, image: &str, driver: &FakeDriver) -> WorkloadSpec {
         pids_max: 64,
         security: Security::Baseline,
         files: Vec::new(),
+        access: None,
     }
 }
 

@@ -90,6 +90,7 @@ impl Lab {
             pids_max: 64,
             security: Security::Baseline,
             files: Vec::new(),
+            access: None,
         };
         self.subject.arrange(program, &mut spec).await?;
         self.note(id);

@@ -7,10 +7,11 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
+use spawnpoint_model::Cidr;
 
 use super::lab::{Lab, error_of, new_id};
 use super::{Failed, Outcome, Program, cases, check};
-use crate::{DriverError, Hint, HintStream, LogFrom, Running, Security, Stats, WorkloadFile};
+use crate::{AccessList, DriverError, Hint, HintStream, LogFrom, Running, Security, Stats, WorkloadFile};
 
 cases!(
     false,
@@ -40,6 +41,7 @@ cases!(
         stats_are_plausible,
         figures_of_all_that_runs_come_at_once,
         files_in_protected_places_are_refused_and_other_files_are_another_spec,
+        an_access_list_holds_from_the_start_can_be_changed_and_goes_with_its_workload,
     ]
 );
 
@@ -392,4 +394,38 @@ async fn files_in_protected_places_are_refused_and_other_files_are_another_spec(
     let error = error_of(lab.driver.ensure(&other).await)?;
     check!(error == DriverError::Conflict, "with other files it says {error:?}");
     lab.until_listening(&spec).await
+}
+
+async fn an_access_list_holds_from_the_start_can_be_changed_and_goes_with_its_workload(lab: &Lab) -> Outcome {
+    check!(lab.driver.probe().await?.filters_clients, "access lists cannot be put in force here");
+    let network = |text: &str| Cidr::parse(text).map_err(|invalid| Failed(invalid.problem));
+    let (first, second) = (network("198.51.100.0/24")?, network("203.0.113.7")?);
+    let of = async |id| {
+        let all = lab.driver.access().await?;
+        Ok::<_, Failed>(all.into_iter().find(|list| list.id == id).map(|list| list.networks))
+    };
+    let mut spec = lab.spec(Program::Serve).await?;
+    spec.access = Some(vec![first]);
+    lab.driver.ensure(&spec).await?;
+    check!(of(spec.id).await? == Some(vec![first]), "it runs without its list");
+    // No part of what it is made from.
+    spec.access = Some(vec![first, second]);
+    lab.driver.ensure(&spec).await?;
+    let open = lab.serving(Program::Serve).await?;
+    check!(of(open.id).await?.is_none(), "a workload without a list has one");
+    for networks in [vec![first, second], vec![second], Vec::new()] {
+        let list = AccessList { id: spec.id, ports: spec.ports.clone(), networks };
+        for _ in 0..2 {
+            lab.driver.set_access(std::slice::from_ref(&list)).await?;
+            check!(of(spec.id).await?.as_ref() == Some(&list.networks), "not in force: {:?}", list.networks);
+        }
+    }
+    lab.driver.set_access(&[]).await?;
+    check!(of(spec.id).await? == Some(Vec::new()), "a list that was not named is gone");
+    lab.driver.remove(spec.id).await?;
+    check!(of(spec.id).await?.is_none(), "its list is still in force");
+    let gone = AccessList { id: spec.id, ports: spec.ports.clone(), networks: vec![first] };
+    lab.driver.set_access(&[gone]).await?;
+    check!(of(spec.id).await?.is_none(), "a workload that is gone was given a list");
+    Ok(())
 }

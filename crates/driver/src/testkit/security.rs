@@ -1,13 +1,15 @@
 //! What a workload must not be able to do, asked from inside it. One table for every driver.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
-use spawnpoint_model::CpuUnits;
-use tokio::net::TcpListener;
+use spawnpoint_model::{Cidr, CpuUnits};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::lab::{Lab, ask_tcp};
-use super::{Outcome, Program, cases, check};
-use crate::{Security, WorkloadSpec};
+use super::{Failed, Outcome, Program, cases, check};
+use crate::{AccessList, Security, WorkloadSpec};
 
 cases!(
     true,
@@ -17,6 +19,7 @@ cases!(
         a_workload_cannot_reach_its_neighbour,
         a_workload_cannot_reach_the_metadata_service,
         a_workload_reaches_of_its_host_only_the_callback_port,
+        only_listed_networks_reach_a_workload_also_on_connections_that_exist,
     ]
 );
 
@@ -151,4 +154,47 @@ fn word<'a>(status: &'a str, key: &str) -> Option<&'a str> {
 
 fn capabilities(status: &str, key: &str) -> Option<u64> {
     u64::from_str_radix(word(status, key)?, 16).ok()
+}
+
+/// An answer comes in this time, or not at all.
+const SILENCE: Duration = Duration::from_millis(1500);
+
+async fn only_listed_networks_reach_a_workload_also_on_connections_that_exist(lab: &Lab) -> Outcome {
+    let network = |text: &str| Cidr::parse(text).map_err(|invalid| Failed(invalid.problem));
+    let (elsewhere, loopback) = (network("198.51.100.0/24")?, network("127.0.0.0/8")?);
+    let own = network(&lab.world()?.host_address.to_string())?;
+    let mut spec = lab.spec(Program::Serve).await?;
+    spec.access = Some(vec![elsewhere]);
+    lab.driver.ensure(&spec).await?;
+    lab.until_listening(&spec).await?;
+    let port = spec.ports.first().map_or(0, |port| port.external);
+    let by = [(Ipv4Addr::LOCALHOST.into(), loopback), (lab.world()?.host_address, own)];
+    let let_in = async |networks: Vec<Cidr>| {
+        let list = AccessList { id: spec.id, ports: spec.ports.clone(), networks };
+        lab.driver.set_access(&[list]).await
+    };
+    for (address, listed) in by {
+        let address = SocketAddr::new(address, port);
+        let ask =
+            async || tokio::time::timeout(SILENCE, ask_tcp(address, "id")).await.is_ok_and(|a| a.is_ok());
+        let_in(vec![elsewhere]).await?;
+        check!(!ask().await, "{address} was reached, and was not listed");
+        let_in(vec![elsewhere, listed]).await?;
+        check!(ask().await, "{address} was not reached, and was listed");
+        let mut connection = TcpStream::connect(address).await?;
+        check!(talks(&mut connection).await, "{address} does not answer");
+        let_in(Vec::new()).await?;
+        check!(!talks(&mut connection).await, "{address} still answers on a connection that exists");
+        check!(!ask().await, "{address} was reached, and the list is empty");
+    }
+    Ok(())
+}
+
+/// Whether a connection answers a line.
+async fn talks(connection: &mut TcpStream) -> bool {
+    let exchange = async {
+        connection.write_all(b"id\n").await?;
+        connection.read(&mut [0; 256]).await
+    };
+    tokio::time::timeout(SILENCE, exchange).await.is_ok_and(|read| read.is_ok_and(|bytes| bytes > 0))
 }

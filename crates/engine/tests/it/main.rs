@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may panic")]
 #![expect(clippy::print_stderr, reason = "a skipped test says why")]
 
+mod access_lists;
 mod available;
 mod bucket;
 mod bulk_stop;

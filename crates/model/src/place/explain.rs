@@ -54,6 +54,8 @@ pub enum Refusal<'a> {
     Avoided,
     /// Its site does not pass a filter.
     Filtered(&'a LocationFilter),
+    /// Access lists cannot be put in force there, and the version has one.
+    NoAccessLists,
     /// It does not hold the image, and only hosts that do were asked for.
     NotCached {
         /// The image.
@@ -121,12 +123,13 @@ pub fn summary(considered: &[Considered<'_>]) -> String {
 
 impl Refusal<'_> {
     /// What [`summary`] says of each kind.
-    const KINDS: [&'static str; 7] = [
+    const KINDS: [&'static str; 8] = [
         "of private fleets that were not asked for",
         "cordoned",
         "not answering",
         "on which it has failed already",
         "outside of the filters",
+        "where access lists cannot be put in force",
         "without the image",
         "without enough free CPU, memory or ports",
     ];
@@ -138,8 +141,9 @@ impl Refusal<'_> {
             Self::Unhealthy => 2,
             Self::Avoided => 3,
             Self::Filtered(_) => 4,
-            Self::NotCached { .. } => 5,
-            Self::Full { .. } => 6,
+            Self::NoAccessLists => 5,
+            Self::NotCached { .. } => 6,
+            Self::Full { .. } => 7,
         }
     }
 }
@@ -189,6 +193,7 @@ impl fmt::Display for Refusal<'_> {
             Self::Unhealthy => f.write_str("unhealthy: its driver does not answer or reports a problem"),
             Self::Avoided => f.write_str("avoided: this deployment has failed there already"),
             Self::Filtered(filter) => write_filter(f, filter),
+            Self::NoAccessLists => f.write_str("cannot put access lists in force: its engine is on another machine, or Spawnpoint may not set firewall rules there"),
             Self::NotCached { image } => write!(f, "does not hold the image {image}"),
             Self::Full { asked, free } => write_full(f, *asked, *free),
         }

@@ -49,6 +49,8 @@ pub struct HostState {
     pub healthy: bool,
     /// What its operator says of new deployments; `None` = as the config says.
     pub cordoned: Option<bool>,
+    /// Access lists can be put in force there.
+    pub filters_clients: bool,
 }
 
 /// A host and its state.

@@ -49,7 +49,7 @@ fn host_at(id: &str, city: &str, country: &str, at: GeoPoint) -> HostView {
         beacon: None,
     };
     let free = Room { resources: WHOLE, ports: 100 };
-    let state = HostState { free, healthy: true, ..HostState::default() };
+    let state = HostState { free, healthy: true, filters_clients: true, ..HostState::default() };
     HostView { host: Arc::new(host), state }
 }
 

@@ -5,6 +5,7 @@
 
 mod world;
 
+mod access;
 mod apps;
 mod deployments;
 mod files;

@@ -78,6 +78,7 @@ impl Owned {
             preferred_hosts: &self.preferred,
             image: "game:1",
             require_cached: self.require_cached,
+            filters_clients: false,
             room: SMALL,
             avoid: &self.avoid,
         }
