@@ -72,6 +72,9 @@ want_test_packages() {
   want libssl-dev test -e /usr/include/openssl/ssl.h
   want pkg-config command -v pkg-config
   want netcat-openbsd command -v nc
+  # A registry with a login, and clients on other machines (network namespaces).
+  want docker-registry command -v docker-registry
+  want iproute2 command -v ip
   # schemathesis lives in a virtual environment of its own.
   want python3-venv python3 -c 'import ensurepip, venv'
   # The shell's own `kill` is not a program that a test can start.

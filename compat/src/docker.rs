@@ -79,6 +79,30 @@ impl Engine {
         assert!(answer.status == 200 && !answer.text().contains("\"error\""), "{}", answer.text());
     }
 
+    /// Pushes the image to a registry (`host:port/name`).
+    pub(crate) fn push(&self, to: &str, tag: &str, registry_auth: &str) {
+        let path = format!("/images/localhost/{IMAGE}:{}/tag?repo={}&tag={tag}", self.tag, encode(to));
+        assert_eq!(call("POST", &path, None).unwrap().status, 201);
+        let answer = call_as("POST", &format!("/images/{to}/push?tag={tag}"), registry_auth, None).unwrap();
+        assert!(answer.status == 200 && !answer.text().contains("\"error\""), "{}", answer.text());
+    }
+
+    /// Takes a name from an image.
+    pub fn remove_image(&self, reference: &str) {
+        let _ = call("DELETE", &format!("/images/{reference}?force=1"), None);
+    }
+
+    /// Takes all names from images that a registry has.
+    pub(crate) fn remove_images_of(registry: &str) {
+        let images = call("GET", "/images/json", None).map(|answer| answer.json()).unwrap_or_default();
+        let names = images.as_array().into_iter().flatten().flat_map(|image| {
+            image["RepoTags"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned)
+        });
+        for name in names.filter(|name| name.starts_with(&format!("{registry}/"))) {
+            let _ = call("DELETE", &format!("/images/{name}?force=1"), None);
+        }
+    }
+
     /// The image as versions name it.
     #[must_use]
     pub fn image(&self) -> (&str, &str) {
@@ -261,10 +285,23 @@ fn remove_access_rules(dispatch: &str) {
 
 /// Calls the engine. HTTP/1.0, so that it sends no chunks.
 fn call(method: &str, path: &str, body: Option<(&str, &[u8])>) -> std::io::Result<Answer> {
+    call_as(method, path, "", body)
+}
+
+/// The same with a login for a registry.
+fn call_as(
+    method: &str,
+    path: &str,
+    registry_auth: &str,
+    body: Option<(&str, &[u8])>,
+) -> std::io::Result<Answer> {
     let stream = UnixStream::connect(SOCKET)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut head = format!("{method} {path} HTTP/1.0\r\nhost: docker\r\n");
+    if !registry_auth.is_empty() {
+        head.push_str(&format!("x-registry-auth: {registry_auth}\r\n"));
+    }
     if let Some((kind, body)) = body {
         head.push_str(&format!("content-type: {kind}\r\ncontent-length: {}\r\n", body.len()));
     }

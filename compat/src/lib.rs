@@ -24,6 +24,7 @@ pub mod netns;
 pub mod player;
 pub mod ports;
 pub mod random;
+pub mod registry;
 pub mod server;
 pub mod webhooks;
 

@@ -319,8 +319,9 @@ impl Driver for DockerDriver {
         let disk = root.and_then(|root| rustix::fs::statvfs(root.as_str()).ok());
         let mut cached_images: Vec<String> = images
             .into_iter()
-            .flat_map(|image| image.repo_tags)
-            .filter(|tag| tag != "<none>:<none>")
+            .flat_map(|image| image.repo_tags.into_iter().chain(image.repo_digests))
+            .filter(|name| !name.contains("<none>"))
+            .flat_map(pull::spellings)
             .collect();
         cached_images.sort_unstable();
         Ok(HostProbe {
@@ -385,7 +386,7 @@ impl Driver for DockerDriver {
         };
         self.engine.heavy(REMOVE, Box::pin(remove)).await??;
         // After the container, so that its ports are never open for all. What fails here a later call sets right.
-        if let Err(error) = self.engine.set_access(&[], self.all_workloads()).await {
+        if let Err(error) = self.engine.set_access(&[], Box::pin(self.all_workloads())).await {
             tracing::warn!(workload.id = %id, %error, "the access list of a removed workload is still in force");
         }
         Ok(())
@@ -427,7 +428,7 @@ impl Driver for DockerDriver {
 
     async fn set_access(&self, lists: &[AccessList]) -> Result<(), DriverError> {
         self.engine.ready().await?;
-        self.engine.set_access(lists, self.all_workloads()).await
+        self.engine.set_access(lists, Box::pin(self.all_workloads())).await
     }
 
     async fn access(&self) -> Result<Vec<AccessList>, DriverError> {

@@ -16,6 +16,8 @@ use crate::error::{answer, from_bollard};
 
 /// A pull is cut after this long without progress.
 const STALL: Duration = Duration::from_secs(60);
+/// Docker Hub, as logins name it.
+const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 
 /// Pulls an image, telling how it goes on. The engine itself joins pulls of the same image.
 pub async fn pull(
@@ -98,11 +100,24 @@ fn with_tag(image: &str) -> String {
     if last.contains([':', '@']) { image.to_owned() } else { format!("{image}:latest") }
 }
 
+/// The ways to write a reference that the engine lists: it leaves out where Docker Hub is.
+pub fn spellings(listed: String) -> Vec<String> {
+    let mut all = Vec::with_capacity(1);
+    if registry(&listed) == DOCKER_HUB {
+        all.push(format!("docker.io/{listed}"));
+        if !listed.contains('/') {
+            all.extend([format!("library/{listed}"), format!("docker.io/library/{listed}")]);
+        }
+    }
+    all.push(listed);
+    all
+}
+
 /// The registry that a reference names; Docker Hub if none.
 fn registry(image: &str) -> &str {
     match image.split_once('/') {
         Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => first,
-        _ => "https://index.docker.io/v1/",
+        _ => DOCKER_HUB,
     }
 }
 

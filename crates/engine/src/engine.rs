@@ -73,6 +73,8 @@ pub struct Options {
     pub metrics: crate::metrics::Settings,
     /// Networks that endpoint storages may lie in besides public ones.
     pub storage_networks: Vec<crate::webhooks::Network>,
+    /// Networks that container registries may lie in besides public ones, where Spawnpoint itself asks them.
+    pub registry_networks: Vec<crate::webhooks::Network>,
     /// Where logs are kept until they are uploaded; `None` = nowhere, and then none is.
     pub spool_dir: Option<std::path::PathBuf>,
     /// Bytes that may be kept there.
@@ -99,6 +101,7 @@ impl Options {
             webhook_networks: Vec::new(),
             metrics: crate::metrics::Settings::default(),
             storage_networks: Vec::new(),
+            registry_networks: Vec::new(),
             spool_dir: None,
             spool_bytes_max: 2 << 30,
             webhook_secret,
@@ -168,6 +171,8 @@ pub(crate) struct Inner {
     /// Places for starts that hold files in memory.
     pub(crate) with_files: Semaphore,
     pub(crate) access_lists: crate::access_lists::AccessLists,
+    pub(crate) registries: crate::registry::Registries,
+    pub(crate) image_cache: crate::image_cache::ImageCache,
     pub(crate) tracker: TaskTracker,
     pub(crate) stop: CancellationToken,
     ready: AtomicBool,
@@ -211,6 +216,8 @@ impl Engine {
             private_fleets,
         } = parts;
         let sender = Sender::new(&options).map_err(Error::Internal)?;
+        let registries =
+            crate::registry::Registries::new(&options.registry_networks).map_err(Error::Internal)?;
         let s3 = S3::new(&options.storage_networks).map_err(Error::Internal)?;
         let inner = Inner {
             rows: Rows::new(store.clone()),
@@ -232,6 +239,8 @@ impl Engine {
             uploads: Uploads::new(options.spool_dir.clone(), options.spool_bytes_max),
             with_files: Semaphore::new(STARTS_WITH_FILES_MAX),
             access_lists: crate::access_lists::AccessLists::default(),
+            registries,
+            image_cache: crate::image_cache::ImageCache::default(),
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),
             ready: AtomicBool::new(false),

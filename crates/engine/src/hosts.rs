@@ -324,6 +324,20 @@ impl Fleet {
         });
     }
 
+    /// Whether a host holds an image.
+    pub(crate) fn holds(&self, id: &HostId, image: &str) -> bool {
+        let Some(runtime) = self.by_id.get(id) else { return false };
+        self.table.lock().hosts.views().get(runtime.number).is_some_and(|v| v.state.images.contains(image))
+    }
+
+    /// The share of the hosts that holds an image.
+    pub(crate) fn share_with(&self, image: &str) -> f64 {
+        let table = self.table.lock();
+        let views = table.hosts.views();
+        let holding = views.iter().filter(|view| view.state.images.contains(image)).count();
+        holding as f64 / views.len().max(1) as f64
+    }
+
     /// Whether a host answered its last probe.
     pub(crate) fn is_healthy(&self, id: &HostId) -> bool {
         let Some(runtime) = self.by_id.get(id) else { return false };

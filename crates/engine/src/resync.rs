@@ -66,6 +66,7 @@ impl Engine {
             Ok(probe) => {
                 if !self.inner.fleet.is_healthy(runtime.id()) {
                     tracing::info!(host.id = %runtime.id(), "host is well");
+                    self.inner.image_cache.bell.notify_one();
                 }
                 self.inner.fleet.set_health(runtime.id(), Some(probe));
             }

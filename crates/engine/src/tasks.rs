@@ -14,6 +14,7 @@
 //! | uploads | when due | spooled logs are sent to their storages |
 //! | fleets | when due | what smart fleets want is started |
 //! | access | when an access list has changed | hosts are given the lists of their deployments |
+//! | images | when a version or a host has changed, every 5 min | images of versions with `force_cache` are pulled |
 //! | gc | every 30 s | ended rows and sessions, ports after quarantine, old keys and telemetry requests, unused revisions, logs beyond their bound are deleted |
 //!
 //! Each ends when the engine is told to stop; a panic in one is logged and the task begins again.
@@ -76,6 +77,7 @@ pub(crate) async fn start(engine: &Engine) {
         ("metrics", Task::Metrics),
         ("fleets", Task::Fleets),
         ("access", Task::Access),
+        ("images", Task::Images),
         ("gc", Task::Gc),
     ] {
         let inner = engine.clone();
@@ -112,6 +114,7 @@ enum Task {
     Metrics,
     Fleets,
     Access,
+    Images,
     Gc,
 }
 
@@ -126,6 +129,7 @@ impl Task {
             Self::Metrics => crate::metrics::keep(engine).await,
             Self::Fleets => crate::fleets::run(engine).await,
             Self::Access => crate::access_lists::run(engine).await,
+            Self::Images => crate::image_cache::run(engine).await,
             Self::Gc => every(engine.inner.options.gc_every, || gc(&engine)).await,
         }
     }

@@ -17,6 +17,7 @@ use spawnpoint_model::{Invalid, Invalids, RevisionId};
 use spawnpoint_store::Tx;
 
 use crate::deploy::EnvInput;
+use crate::registry::RegistryError;
 use crate::workload::REGISTRY_PURPOSE;
 use crate::{Engine, Error, environment};
 
@@ -118,7 +119,8 @@ impl Engine {
     /// Makes a version. `name`, `registry`, `image`, `tag`, `cpu` and `memory` must be there.
     ///
     /// # Errors
-    /// `NotFound` for the application; `Conflict` if the name is taken; `Invalid`.
+    /// `NotFound` for the application; `Conflict` if the name is taken; `Invalid`; `FailedDependency` if the registry was to be
+    /// asked and does not give the image.
     pub async fn create_version(
         &self,
         actor: &Actor,
@@ -136,11 +138,19 @@ impl Engine {
             token: None,
         };
         let spec = self.apply(VersionSpec::new(image, Resources::default()), input)?;
+        // Before the registry is asked: a name that is taken is said at once.
+        if self.inner.store.find_version(app, &name).await?.is_some() {
+            return Err(Error::Conflict(format!("version {app}/{name} exists already")));
+        }
+        self.verify_image(&spec).await?;
         let version = self.revision(app.clone(), name, spec, None)?;
         let mut tx = Tx::new();
         tx.insert_version(&version);
         self.commit_catalog(tx).await?;
         self.inner.rows.keep_revision(&version.revision, &version.spec);
+        if version.spec.force_cache {
+            self.inner.image_cache.bell.notify_one();
+        }
         Ok(version)
     }
 
@@ -175,6 +185,10 @@ impl Engine {
         let before = self.get_version(actor, app, name).await?;
         let new_name = input.name.clone().unwrap_or_else(|| before.name.clone());
         let spec = self.apply(VersionSpec::clone(&before.spec), input)?;
+        let asked = (&spec.image, spec.verify_image) != (&before.spec.image, before.spec.verify_image);
+        if asked {
+            self.verify_image(&spec).await?;
+        }
         let version = self.revision(app.clone(), new_name, spec, Some(&before))?;
         let mut tx = Tx::new();
         tx.update_version(name, &version);
@@ -182,6 +196,9 @@ impl Engine {
         self.commit_catalog(tx).await?;
         self.inner.units.notify_one();
         self.inner.rows.keep_revision(&version.revision, &version.spec);
+        if version.spec.force_cache {
+            self.inner.image_cache.bell.notify_one();
+        }
         Ok(version)
     }
 
@@ -214,6 +231,21 @@ impl Engine {
         self.need_app(actor, Scope::Read, app)?;
         self.get_app(actor, app).await?;
         Ok(self.inner.store.list_versions(app, page).await?)
+    }
+
+    /// Asks the registry for the image, if that is wanted.
+    async fn verify_image(&self, spec: &VersionSpec) -> Result<(), Error> {
+        if !spec.verify_image {
+            return Ok(());
+        }
+        let credentials = self.credentials(spec).map_err(Error::Internal)?;
+        // On the heap: HTTP futures are large.
+        let checked = Box::pin(self.inner.registries.check(&spec.image, credentials.as_ref())).await;
+        checked.map_err(|error| match error {
+            RegistryError::Address(_) => Invalid::new("docker_repository", error.to_string()).into(),
+            RegistryError::Login => Invalid::new("private_token", error.to_string()).into(),
+            other => Error::FailedDependency(format!("Unable to pull image from registry: {other}")),
+        })
     }
 
     /// The version with `spec`, under the id that its content has.

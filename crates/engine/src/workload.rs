@@ -157,7 +157,7 @@ impl Engine {
         tokio::time::timeout(left, pull).await.unwrap_or(Err(DriverError::PullTimeout))
     }
 
-    fn credentials(&self, version: &VersionSpec) -> Result<Option<Credentials>, String> {
+    pub(crate) fn credentials(&self, version: &VersionSpec) -> Result<Option<Credentials>, String> {
         let (Some(username), Some(sealed)) = (&version.image.username, &version.image.token) else {
             return Ok(None);
         };

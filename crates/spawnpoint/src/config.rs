@@ -58,6 +58,8 @@ pub struct Config {
     pub webhooks: Webhooks,
     /// Users' S3 buckets.
     pub storage: Storage,
+    /// Container registries.
+    pub images: Images,
     /// Positions of addresses.
     pub geo: Geo,
     /// What answers pings.
@@ -201,6 +203,14 @@ impl Default for Storage {
     fn default() -> Self {
         Self { allow_networks: Vec::new(), spool_mib: 2048 }
     }
+}
+
+/// Container registries.
+#[derive(Clone, Debug, PartialEq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Images {
+    /// Networks in which registries may be asked besides public ones.
+    pub allow_networks: Vec<NetworkText>,
 }
 
 /// Positions of addresses.

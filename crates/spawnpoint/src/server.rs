@@ -177,6 +177,7 @@ pub fn parts(
     options.log_keep_bytes = u64::from(config.logs.keep_mib) * 1024 * 1024;
     options.webhook_networks = networks(config, &config.webhooks.allow_networks);
     options.storage_networks = networks(config, &config.storage.allow_networks);
+    options.registry_networks = networks(config, &config.images.allow_networks);
     options.spool_dir = Some(config.data.dir.join("spool"));
     options.spool_bytes_max = u64::from(config.storage.spool_mib) << 20;
     options.metrics = metrics(config);

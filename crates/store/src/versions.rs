@@ -123,6 +123,18 @@ impl Store {
         self.page(total, Query::new(sql, args![app]), page, version).await
     }
 
+    /// The contents of all active versions whose image is to be on the hosts ahead of time.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn specs_to_cache(&self) -> Result<Vec<VersionSpec>, StoreError> {
+        // As the writer of the JSON writes it; in a text its quotes would be escaped.
+        let sql = select!("where r.doc like '%\"force_cache\":true%'");
+        let found = self.all(Query::new(sql, args![]), version).await?;
+        let specs = found.into_iter().map(|version| Arc::unwrap_or_clone(version.spec));
+        Ok(specs.filter(|spec| spec.force_cache && spec.is_active).collect())
+    }
+
     /// The content of a revision.
     ///
     /// # Errors

@@ -41,5 +41,6 @@ pub async fn create_version(
 ) -> Result<Response, ApiError> {
     let input = version_body::read_new(&body.object)?;
     let version = state.engine().create_version(&caller.actor, &path::app(&app)?, input).await?;
-    Ok(wire::ok(&VersionChangedBody::of(&version)))
+    let cached = state.engine().cached_share(&version.spec);
+    Ok(wire::ok(&VersionChangedBody::of(&version, cached)))
 }

@@ -35,5 +35,6 @@ pub async fn get_version(
 ) -> Result<Response, ApiError> {
     let (app, version) = (path::app(&app)?, path::version(&version)?);
     let version = state.engine().get_version(&caller.actor, &app, &version).await?;
-    Ok(wire::ok(&VersionBody::of(&version)))
+    let cached = state.engine().cached_share(&version.spec);
+    Ok(wire::ok(&VersionBody::of(&version, cached)))
 }

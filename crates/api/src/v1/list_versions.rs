@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
+use spawnpoint_model::app::Version;
 
 use crate::auth::{Caller, op};
 use crate::error::ApiError;
@@ -38,5 +39,6 @@ pub async fn list_versions(
 ) -> Result<Response, ApiError> {
     let page = parameters.page(APPS_PAGE)?;
     let versions = state.engine().list_versions(&caller.actor, &path::app(&app)?, page).await?;
-    Ok(wire::ok(&VersionListBody::of(&versions)))
+    let cached = |version: &Version| state.engine().cached_share(&version.spec);
+    Ok(wire::ok(&VersionListBody::of(&versions, cached)))
 }

@@ -41,5 +41,6 @@ pub async fn update_version(
     let input = version_body::read_patch(&body.object)?;
     let (app, version) = (path::app(&app)?, path::version(&version)?);
     let version = state.engine().update_version(&caller.actor, &app, &version, input).await?;
-    Ok(wire::ok(&VersionChangedBody::of(&version)))
+    let cached = state.engine().cached_share(&version.spec);
+    Ok(wire::ok(&VersionChangedBody::of(&version, cached)))
 }

@@ -56,6 +56,9 @@ pub struct VersionBody<'a> {
     verify_image: bool,
     #[schema(example = false)]
     force_cache: bool,
+    /// The share of the hosts that holds the image now, 0 to 1.
+    #[schema(minimum = 0, maximum = 1, example = 0.5)]
+    caching_percent: f64,
     #[schema(example = false)]
     whitelisting_active: bool,
     #[schema(required, example = json!(null))]
@@ -187,9 +190,9 @@ struct EnvBody<'a> {
 }
 
 impl<'a> VersionBody<'a> {
-    /// Of a version.
+    /// Of a version, and the share of the hosts that holds its image.
     #[must_use]
-    pub fn of(version: &'a Version) -> Self {
+    pub fn of(version: &'a Version, caching_percent: f64) -> Self {
         let spec = &*version.spec;
         Self {
             name: version.name.as_str(),
@@ -208,6 +211,7 @@ impl<'a> VersionBody<'a> {
             restart_policy: restart_policy_name(spec.restart_policy),
             verify_image: spec.verify_image,
             force_cache: spec.force_cache,
+            caching_percent,
             whitelisting_active: spec.access_list_active,
             endpoint_storage: spec.endpoint_storage.as_deref(),
             command: spec.command.as_deref(),
@@ -286,10 +290,10 @@ pub struct VersionChangedBody<'a> {
 }
 
 impl<'a> VersionChangedBody<'a> {
-    /// Of a version.
+    /// Of a version, and the share of the hosts that holds its image.
     #[must_use]
-    pub fn of(version: &'a Version) -> Self {
-        Self { success: true, version: VersionBody::of(version) }
+    pub fn of(version: &'a Version, caching_percent: f64) -> Self {
+        Self { success: true, version: VersionBody::of(version, caching_percent) }
     }
 }
 
@@ -304,10 +308,10 @@ pub struct VersionListBody<'a> {
 }
 
 impl<'a> VersionListBody<'a> {
-    /// Of a page.
+    /// Of a page, and of what tells the share of the hosts that holds a version's image.
     #[must_use]
-    pub fn of(paged: &'a Paged<Version>) -> Self {
-        let versions = paged.items.iter().map(VersionBody::of).collect();
+    pub fn of(paged: &'a Paged<Version>, caching_percent: impl Fn(&Version) -> f64) -> Self {
+        let versions = paged.items.iter().map(|v| VersionBody::of(v, caching_percent(v))).collect();
         Self { versions, total_count: paged.total, pagination: Pagination::of(paged) }
     }
 }

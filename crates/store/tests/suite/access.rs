@@ -10,7 +10,7 @@ fn entry(id: u32, network: &str) -> AccessEntry {
         id: AccessEntryId(id),
         network: Cidr::parse(network).unwrap(),
         label: "Matchmaker".into(),
-        is_active: id % 2 == 0,
+        is_active: id.is_multiple_of(2),
         created_at: after(id.into()),
     }
 }
