@@ -82,7 +82,8 @@ impl Engine {
         let image = found.spec.image.reference();
         let ports = u32::try_from(found.spec.ports.len()).unwrap_or(u32::MAX);
         let room = Room { resources: found.spec.resources, ports };
-        Ok(self.inner.fleet.usable_sites(&Ask { image: &image, room, ..Ask::default() }))
+        let filters_clients = found.spec.access_list_active;
+        Ok(self.inner.fleet.usable_sites(&Ask { image: &image, filters_clients, room, ..Ask::default() }))
     }
 
     /// Lists the beacons of shared hosts, each once.
