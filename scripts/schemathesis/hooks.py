@@ -74,6 +74,8 @@ RULES = [
     (r"/pull-profile", 400, r"source: must (not end with a slash|name a file)", "a file and a folder are written differently"),
     (r"/storage/endpoint$|/pull-profile$", 409, r".*there are \d+", "there are so many at most"),
     (r"/version", 424, r".*", "the registry is asked for the image"),
+    (r"/v1/app/.*version", 400, r"docker_repository: the registry cannot be asked", "addresses that are never called"),
+    (r"/whitelist$", 409, r".*has \d+ entries", "a list has so many entries at most"),
 ]
 
 
