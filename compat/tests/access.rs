@@ -1,6 +1,8 @@
 //! Access lists proven with packets: clients on other machines (network namespaces) and on this one, over UDP and TCP, while
 //! the lists change under a running match, the control plane is killed, and the container goes.
 
+#![expect(clippy::unwrap_used, reason = "helpers of a test")]
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::process::Command;

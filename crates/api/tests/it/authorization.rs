@@ -87,7 +87,9 @@ fn matrix() -> Vec<Row> {
         row("PATCH /v1/app/{app_name}", "/v1/app/arena", change(), ADMINISTER, KEPT_OUT),
     ];
     rows.extend(
-        [places(), running(), storages(), hosts(), sessions(), fleets(), access_lists()].into_iter().flatten(),
+        [places(), running(), storages(), hosts(), sessions(), fleets(), access_lists()]
+            .into_iter()
+            .flatten(),
     );
     let version_path = "/v1/app/arena/version/v1";
     let new_version = Some(version("v2", "a/b", "1"));
