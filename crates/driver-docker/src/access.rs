@@ -248,9 +248,11 @@ impl AccessRules {
         if iptables(&["-n", "-L", &self.dispatch]).await.is_err() {
             iptables(&["-N", &self.dispatch]).await?;
         }
-        // A container is reached through its published ports or not at all.
+        // A container is reached through its published ports or not at all. What it asked itself (the control plane's
+        // callback port) is answered.
         let Self { bridge, dispatch } = self;
-        let past = ["-o", bridge.as_str(), "-m", "conntrack", "!", "--ctstate", "DNAT", "-j", "DROP"];
+        let past = "-m conntrack --ctdir ORIGINAL ! --ctstate DNAT -j DROP";
+        let past: Vec<_> = ["-o", bridge.as_str()].into_iter().chain(past.split(' ')).collect();
         if iptables(&[&["-C", dispatch.as_str()], past.as_slice()].concat()).await.is_err() {
             iptables(&[&["-I", dispatch.as_str()], past.as_slice()].concat()).await?;
         }
@@ -320,7 +322,7 @@ mod tests {
 -A SPA-00000000002a-1 -m conntrack --ctorigsrc 192.0.2.7 -j RETURN
 -A SPA-00000000002a-1 -j DROP
 -A SPA-00000000002b-1 -j DROP
--A SPAWNPOINT-A-aabbccdd -o sp-aabbccdd -m conntrack ! --ctstate DNAT -j DROP
+-A SPAWNPOINT-A-aabbccdd -o sp-aabbccdd -m conntrack ! --ctstate DNAT --ctdir ORIGINAL -j DROP
 -A SPAWNPOINT-A-aabbccdd -p udp -m conntrack --ctorigdstport 31000 -j SPA-00000000002a-1
 -A SPAWNPOINT-A-aabbccdd -p tcp -m conntrack --ctorigdstport 31000 -j SPA-00000000002a-1
 -A SPAWNPOINT-A-99999999 -p tcp -m conntrack --ctorigdstport 31001 -j SPA-00000000002c-1
