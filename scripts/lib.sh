@@ -77,6 +77,8 @@ want_test_packages() {
   want iproute2 command -v ip
   # schemathesis lives in a virtual environment of its own.
   want python3-venv python3 -c 'import ensurepip, venv'
+  # `dig`, which asks the built-in name server.
+  want bind9-dnsutils command -v dig
   # The shell's own `kill` is not a program that a test can start.
   want procps any_file '/bin/kill'
 }

@@ -56,6 +56,12 @@ impl Ports {
         self.first + 6
     }
 
+    /// For the name server.
+    #[must_use]
+    pub const fn names(&self) -> u16 {
+        self.first + 7
+    }
+
     /// For the games of host `index` of `of`, as a configuration says it.
     #[must_use]
     pub fn games(&self, index: u16, of: u16) -> String {

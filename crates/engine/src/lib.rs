@@ -39,6 +39,7 @@ mod log_upload;
 pub mod logs;
 pub mod lookup;
 pub mod metrics;
+mod names;
 pub mod outbound;
 pub mod positions;
 pub mod private_fleets;

@@ -15,6 +15,7 @@ mod env;
 mod fleets;
 mod kernel;
 mod locate;
+mod names;
 mod plan;
 mod problem;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use serde::Deserialize;
 pub use env::Variables;
 pub use fleets::PrivateFleet;
 pub use kernel::KernelPorts;
+pub use names::{CertificateFiles, Dns, Tls};
 pub use plan::{DriverPlan, Endpoint, HostPlan, Plan, TlsFiles};
 pub use problem::Problem;
 pub use values::{
@@ -52,6 +54,10 @@ pub struct Config {
     pub secrets: Secrets,
     /// Names of deployments.
     pub domain: Domain,
+    /// The name server for them.
+    pub dns: Dns,
+    /// TLS in front of deployments' ports.
+    pub tls: Tls,
     /// Rates.
     pub limits: Limits,
     /// Calls to users' addresses.
@@ -90,6 +96,8 @@ pub struct Config {
 pub struct Api {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// Certificate and key; `None` = plain HTTP.
+    pub tls: Option<CertificateFiles>,
     /// How others reach it.
     pub public_url: Option<HttpUrl>,
     /// Networks of proxies in front of the API whose word on the client's address is taken.
@@ -102,6 +110,7 @@ impl Default for Api {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            tls: None,
             public_url: None,
             trusted_proxies: Vec::new(),
             client_address_header: "X-Forwarded-For".into(),
@@ -541,6 +550,8 @@ impl Config {
             return Err(Problem::at("callback.port", "must be a port from 1 to 65535"));
         }
         self.metrics.check()?;
+        self.dns.check()?;
+        self.tls.check()?;
         self.plan(kernel)
     }
 

@@ -19,6 +19,7 @@ mod inspect;
 mod keys;
 mod logging;
 mod manage;
+mod names;
 mod opened;
 mod running;
 mod serve;

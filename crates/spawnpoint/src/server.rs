@@ -33,6 +33,7 @@ use crate::failure::Failure;
 use crate::geoip::GeoDatabase;
 use crate::hosts::{self, Hosts};
 use crate::keys;
+use crate::names;
 use crate::opened::{Mode, Opened};
 use crate::running::Running;
 
@@ -93,6 +94,7 @@ impl Server {
         };
         let engine = Engine::start(parts).await?;
         engine.install_admin_token(&admin_token).await?;
+        let dns = names::open(config, &engine).await?;
         let state = ApiState::new(engine.clone(), api_config(config, address)?);
         let running = Running::this(address);
         running.leave(&config.data.dir)?;
@@ -109,6 +111,10 @@ impl Server {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
+        for answers in dns {
+            let stop = server.stop.clone();
+            server.tasks.spawn(async move { stop.run_until_cancelled(answers).await });
+        }
         server.listen(config, listener, &state);
         if let Some(beacon) = beacon {
             beacon.serve(opened.entropy.u64(), &server.tasks, &server.stop);

@@ -112,6 +112,8 @@ pub(super) fn warnings(variables: &Variables) -> Vec<String> {
         "LOG",
         "GEO",
         "DOMAIN",
+        "DNS",
+        "TLS",
         "DATA",
     ];
     let mistaken = |name: &str| {

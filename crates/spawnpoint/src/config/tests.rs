@@ -53,6 +53,8 @@ fn every_option_stands_in_the_default_file_and_in_the_guide() {
         "store",
         "secrets",
         "domain",
+        "dns",
+        "tls",
         "limits",
         "webhooks",
         "storage",

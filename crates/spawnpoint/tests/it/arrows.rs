@@ -14,8 +14,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("store", &["model"]),
     ("engine", &["model", "driver", "store"]),
     ("api", &["model", "engine"]),
+    // Sockets in front of the product; what they need to know they ask by a trait of their own.
+    ("dns", &[]),
+    ("tls", &[]),
     // The one place that names a concrete driver.
-    ("spawnpoint", &["model", "driver", "driver-docker", "store", "engine", "api"]),
+    ("spawnpoint", &["model", "driver", "driver-docker", "store", "engine", "api", "dns", "tls"]),
     // The demo's game server is a program of its own.
     ("game", &[]),
     // Speaks HTTP only: what it could not do over HTTP, no client can.
@@ -34,6 +37,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("governor", &["api"]),
     ("axum", &["api", "spawnpoint", "benches"]),
     ("maxminddb", &["spawnpoint"]),
+    ("hickory-proto", &["dns"]),
+    ("rcgen", &["tls"]),
     ("clap", &["spawnpoint"]),
     ("edgegap", &["compat"]),
 ];
