@@ -165,6 +165,7 @@ fn fleet(positions: &[GeoPoint], count: usize) -> Hosts {
             capacity,
             port_range: 20_000..=29_999,
             private_fleet: None,
+            ends_tls: true,
             cordoned: false,
             base_clock_mhz: 2000,
             beacon: None,

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
@@ -433,6 +434,15 @@ impl Driver for DockerDriver {
 
     async fn access(&self) -> Result<Vec<AccessList>, DriverError> {
         self.engine.access().await
+    }
+
+    async fn address(&self, id: WorkloadId) -> Result<Option<IpAddr>, DriverError> {
+        let Some(container) = self.find(id).await? else { return Ok(None) };
+        let runs = container.state.as_ref().map(observe::running_state) == Some(Running::Running);
+        let network = names::network(&self.engine.config().installation);
+        let networks = container.network_settings.and_then(|settings| settings.networks);
+        let ours = networks.and_then(|mut networks| networks.remove(&network));
+        Ok(ours.and_then(|ours| ours.ip_address?.parse().ok()).filter(|_| runs))
     }
 
     async fn watch(&self) -> Result<HintStream, DriverError> {

@@ -18,6 +18,7 @@ mod engine;
 mod tests;
 
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -327,6 +328,12 @@ impl Driver for FakeDriver {
     async fn access(&self) -> Result<Vec<AccessList>, DriverError> {
         self.begin_reading(Op::Access).await?;
         Ok(self.engine.access(self.owner))
+    }
+
+    async fn address(&self, id: WorkloadId) -> Result<Option<IpAddr>, DriverError> {
+        self.begin_reading(Op::Inspect).await?;
+        let now = Instant::now();
+        Ok(self.engine.find(self.owner, id, |w| w.listens(now)).map(|_| Ipv4Addr::LOCALHOST.into()))
     }
 
     async fn watch(&self) -> Result<HintStream, DriverError> {

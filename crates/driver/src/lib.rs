@@ -15,6 +15,7 @@ pub mod figures;
 pub mod spec;
 pub mod testkit;
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -211,6 +212,12 @@ pub trait Driver: Send + Sync + 'static {
     /// The access lists that are in force, by workload; also those of workloads that are gone. Several hosts on one
     /// engine may each tell of all.
     async fn access(&self) -> Result<Vec<AccessList>, DriverError>;
+
+    /// Where this machine reaches every port that the workload listens on, published or not. `None`: it does not run, or
+    /// this machine does not reach it.
+    async fn address(&self, _id: WorkloadId) -> Result<Option<IpAddr>, DriverError> {
+        Ok(None)
+    }
 
     /// Hints about changes. Begins with [`Hint::Resync`].
     async fn watch(&self) -> Result<HintStream, DriverError>;

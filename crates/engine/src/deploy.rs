@@ -384,6 +384,7 @@ impl Engine {
             image: &image,
             require_cached: row.spec.require_cached,
             filters_clients: version.access_list_active,
+            tls: version.ports.iter().any(|port| port.tls_upgrade),
             room: Room { resources: row.spec.resources, ports },
             avoid: &row.state.avoid_hosts,
         };

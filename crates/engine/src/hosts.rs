@@ -25,6 +25,7 @@ use tokio::sync::Semaphore;
 use tokio::sync::Notify;
 
 use crate::clock::Entropy;
+use crate::front::Front;
 use crate::view::HostPlace;
 use pool::PortPool;
 
@@ -44,6 +45,8 @@ pub struct HostSetup {
     pub security: Security,
     /// Processes and threads that a workload may have.
     pub pids_max: u32,
+    /// Ends TLS in front of its ports; `None`: nothing does, and they are published as the others.
+    pub front: Option<Arc<dyn Front>>,
 }
 
 /// A host at work.

@@ -56,6 +56,7 @@ impl Engine {
         for row in rows.values().filter(|row| differs(row, present.get(&row.id).copied())) {
             self.wake_in_turn(row.id);
         }
+        self.sync_front(runtime, rows.values()).await;
         self.note_strays(runtime.id(), strays).await?;
         Ok(())
     }

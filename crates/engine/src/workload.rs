@@ -10,6 +10,7 @@ use spawnpoint_model::port::PortBinding;
 use spawnpoint_model::secret::Plaintext;
 use spawnpoint_model::{Deployment, VersionSpec};
 
+use crate::front::FrontError;
 use crate::hosts::HostRuntime;
 use crate::view::DeploymentView;
 use crate::{Engine, Error, environment};
@@ -53,11 +54,20 @@ impl Engine {
     async fn observe_ports(&self, row: &Deployment, runtime: &HostRuntime) -> Observation {
         let checked: Vec<PortPublish> =
             row.state.ports.iter().filter(|port| port.to_check).flat_map(publish).collect();
-        if checked.is_empty() {
-            return Observation::Running { listening: true };
+        let listens =
+            checked.is_empty() || runtime.driver().listening(row.workload(), &checked).await.unwrap_or(false);
+        if !listens {
+            return Observation::Running { listening: false };
         }
-        let listening = runtime.driver().listening(row.workload(), &checked).await.unwrap_or(false);
-        Observation::Running { listening }
+        match self.open_front(row, runtime).await {
+            Ok(listening) => Observation::Running { listening },
+            Err(FrontError::PortTaken(port)) => {
+                let detail =
+                    format!("the port {port}, on which TLS is to be ended, is used by somebody else");
+                fail(FailureKind::PortTaken, detail, Retry::OtherPorts)
+            }
+            Err(FrontError::Failed(detail)) => fail(FailureKind::StartFailed, detail, Retry::Elsewhere),
+        }
     }
 
     /// Makes and starts the workload, pulling its image first if that is needed.
@@ -181,7 +191,13 @@ impl Engine {
             command: words(view.command()),
             arguments: words(view.arguments()),
             env,
-            ports: row.state.ports.iter().flat_map(publish).collect(),
+            ports: row
+                .state
+                .ports
+                .iter()
+                .filter(|port| !runtime.is_fronted(port))
+                .flat_map(publish)
+                .collect(),
             resources: row.spec.resources,
             pids_max: runtime.setup.pids_max,
             security: runtime.setup.security,
@@ -243,6 +259,9 @@ impl Engine {
         let (captured, ()) = tokio::join!(captured, Box::pin(self.spool_log(row, runtime)));
         match runtime.driver().remove(row.workload()).await {
             Ok(()) => {
+                if let Some(front) = &runtime.setup.front {
+                    front.close(row.id);
+                }
                 if let Err(lost) = captured {
                     self.note_not_kept(row, lost).await;
                 }

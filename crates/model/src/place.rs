@@ -71,6 +71,8 @@ pub struct Ask<'a> {
     pub require_cached: bool,
     /// Only hosts that can keep others than listed networks out.
     pub filters_clients: bool,
+    /// TLS has to be ended in front of a port.
+    pub tls: bool,
     /// CPU, memory and ports.
     pub room: Room,
     /// Hosts where it has failed already.
@@ -169,6 +171,9 @@ impl<'a> Wanted<'a> {
         }
         if self.ask.filters_clients && !state.filters_clients {
             return Some(Refusal::NoAccessLists);
+        }
+        if self.ask.tls && !host.ends_tls {
+            return Some(Refusal::EndsNoTls);
         }
         if self.ask.require_cached && !self.holds_image(number) {
             return Some(Refusal::NotCached { image: self.ask.image });

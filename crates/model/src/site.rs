@@ -66,6 +66,8 @@ pub struct Host {
     pub port_range: RangeInclusive<u16>,
     /// The private fleet it belongs to; `None` = shared.
     pub private_fleet: Option<String>,
+    /// TLS can be ended in front of ports on it.
+    pub ends_tls: bool,
     /// Takes no new deployments, unless its operator says otherwise ([`crate::host_settings`]).
     pub cordoned: bool,
     /// Base clock of its CPU in MHz, told to containers.

@@ -60,6 +60,9 @@ pub enum Command {
     /// Make, list and revoke API tokens
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Show the authority that signs the certificates of TLS ports while none is configured
+    #[command(subcommand)]
+    Ca(CaCommand),
     /// Bring the database to this version's schema, and say which it had
     Migrate,
     /// Check a configuration, or print the defaults with their explanations
@@ -100,6 +103,13 @@ pub enum TokenCommand {
         /// The id, as `token list` shows it
         id: String,
     },
+}
+
+/// The authority.
+#[derive(Debug, Subcommand)]
+pub enum CaCommand {
+    /// Print its certificate (PEM), for clients that are to trust it: curl --cacert
+    Print,
 }
 
 /// The configuration.

@@ -98,7 +98,7 @@ async fn play(
     engine.load_image(image.archive()?).await?;
     stage.done(&format!("image {IMAGE} ({} KiB, one static program, no registry asked)", GAME.len() / 1024));
 
-    let api = Api::at(server.address, server.admin_token.clone())?;
+    let api = Api::at(server.running(), server.admin_token.clone())?;
     let (receiver, mut webhooks) = webhook_receiver().await?;
     stage.begin("describing the game over the API");
     describe_game(&api).await?;

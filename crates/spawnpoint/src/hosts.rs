@@ -79,12 +79,19 @@ pub async fn connect(config: &Config, plan: &Plan, opened: &Opened) -> Result<Ho
             (None, DriverPlan::Fake) => FAKE_CAPACITY,
             (None, DriverPlan::Docker(_)) => measured(planned, driver.as_ref(), &opened.store).await?,
         };
+        let ends_tls = match &planned.driver {
+            DriverPlan::Docker(endpoint) => endpoint.is_local(),
+            // It pretends that as well.
+            DriverPlan::Fake => true,
+        };
         setups.push(HostSetup {
-            host: Arc::new(host(planned, capacity)),
+            host: Arc::new(host(planned, capacity, ends_tls)),
             driver,
             callback_url,
             security: planned.security,
             pids_max: PIDS_MAX,
+            // Put there by whoever serves.
+            front: None,
         });
     }
     let local_engines =
@@ -92,7 +99,7 @@ pub async fn connect(config: &Config, plan: &Plan, opened: &Opened) -> Result<Ho
     Ok(Hosts { setups, local_engines: local_engines.collect() })
 }
 
-fn host(planned: &HostPlan, capacity: Resources) -> Host {
+fn host(planned: &HostPlan, capacity: Resources, ends_tls: bool) -> Host {
     Host {
         id: planned.id.clone(),
         site: planned.site.clone(),
@@ -100,6 +107,7 @@ fn host(planned: &HostPlan, capacity: Resources) -> Host {
         capacity,
         port_range: planned.port_range.clone(),
         private_fleet: planned.private_fleet.clone(),
+        ends_tls,
         cordoned: planned.cordoned,
         base_clock_mhz: planned.base_clock_mhz,
         beacon: planned.beacon.clone(),

@@ -1,6 +1,5 @@
 //! A small client for our own API, for commands that talk to a running server and for the demo.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use reqwest::{Client, Method, StatusCode};
@@ -8,6 +7,7 @@ use serde_json::Value;
 use spawnpoint_model::Plaintext;
 
 use crate::failure::Failure;
+use crate::running::Running;
 
 /// For a whole exchange. An audit of many hosts takes its time.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -20,18 +20,27 @@ pub struct Api {
 }
 
 impl Api {
-    /// The API at this address.
+    /// The API of a running server.
     ///
     /// # Errors
     /// The HTTP client cannot be made.
-    pub fn at(address: SocketAddr, token: Plaintext) -> Result<Self, Failure> {
+    pub fn at(running: &Running, token: Plaintext) -> Result<Self, Failure> {
+        let Running { address, certificate, .. } = running;
         #[expect(
             clippy::disallowed_methods,
             reason = "it calls this machine's own API, never an address of a user's"
         )]
-        let client = Client::builder().timeout(PATIENCE).no_proxy().build();
-        let client = client.map_err(|err| Failure::new(format!("HTTP client: {err}")))?;
-        Ok(Self { client, base: format!("http://{address}"), token })
+        let builder = Client::builder().timeout(PATIENCE).no_proxy();
+        let (builder, scheme) = match certificate {
+            None => (builder, "http"),
+            // It is asked by its address, for which no certificate may be: what counts is that it is the configured one.
+            Some(path) => {
+                let tls = spawnpoint_tls::pinned(path).map_err(|err| Failure::new(err.to_string()))?;
+                (builder.tls_backend_preconfigured(tls), "https")
+            }
+        };
+        let client = builder.build().map_err(|err| Failure::new(format!("HTTP client: {err}")))?;
+        Ok(Self { client, base: format!("{scheme}://{address}"), token })
     }
 
     /// Calls it; the answer's status and body (`null` if it is empty).

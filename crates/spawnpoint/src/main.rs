@@ -24,12 +24,13 @@ mod opened;
 mod running;
 mod serve;
 mod server;
+mod tls;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use cli::{Cli, Command, Common, ConfigCommand};
+use cli::{CaCommand, Cli, Command, Common, ConfigCommand};
 use config::{KernelPorts, Loaded, Log, LogLevel, Overrides, Variables};
 use console::{count, note, print};
 use failure::Failure;
@@ -76,6 +77,9 @@ async fn run(common: Common, command: Command) -> Result<bool, Failure> {
         Command::Token(command) => manage::token(&load(None)?, &variables, &command).await?,
         Command::Webhook(command) => manage::webhook(&load(None)?, &variables, &command).await?,
         Command::Host(command) => return manage::hosts::host(&load(None)?, &variables, &command).await,
+        Command::Ca(CaCommand::Print) => {
+            print(tls::authority(&load(None)?.config)?.certificate_pem().trim_end())
+        }
         Command::Migrate => manage::migrate(&load(None)?).await?,
         Command::Config(ConfigCommand::Check) => describe(&load(None)?),
         Command::Config(ConfigCommand::PrintDefault) => print(config::DEFAULT_TEXT.trim_end()),

@@ -64,7 +64,7 @@ pub async fn find_server(loaded: &Loaded, variables: &Variables) -> Result<Optio
         None => keys::read_secret(&dir.join("admin-token"))
             .map_err(|err| Failure::new(format!("{}: {err}", dir.join("admin-token").display())))?,
     };
-    let api = Api::at(running.address, token)?;
+    let api = Api::at(&running, token)?;
     // The note may be a dead server's, and its number another process's by now.
     let answers = api.call(Method::GET, "/monitor", None).await.is_ok();
     Ok(answers.then_some(api))

@@ -13,6 +13,9 @@ pub struct Running {
     pub pid: u32,
     /// Where its API answers, as seen from this machine.
     pub address: SocketAddr,
+    /// The file with the certificate that it shows; `None` = it speaks plain HTTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<PathBuf>,
 }
 
 impl Running {
@@ -24,7 +27,14 @@ impl Running {
             IpAddr::V6(v6) if v6.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
             ip => ip,
         };
-        Self { pid: std::process::id(), address: SocketAddr::new(ip, listening.port()) }
+        Self { pid: std::process::id(), address: SocketAddr::new(ip, listening.port()), certificate: None }
+    }
+
+    /// Its API speaks TLS with the certificate in this file.
+    #[must_use]
+    pub fn showing(self, certificate: Option<&Path>) -> Self {
+        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Self { certificate: certificate.map(absolute), ..self }
     }
 
     /// The note's file.
@@ -81,7 +91,7 @@ mod tests {
     #[test]
     fn a_note_of_a_dead_process_is_not_believed_and_not_taken_away_by_another() {
         let dir = tempfile::tempdir().unwrap();
-        let dead = Running { pid: u32::MAX, address: "127.0.0.1:1".parse().unwrap() };
+        let dead = Running { pid: u32::MAX, address: "127.0.0.1:1".parse().unwrap(), certificate: None };
         dead.leave(dir.path()).unwrap();
         assert_eq!(Running::find(dir.path()), None);
         Running::this("127.0.0.1:2".parse().unwrap()).withdraw(dir.path());

@@ -20,18 +20,27 @@ use crate::server::Server;
 pub async fn serve(loaded: &Loaded, variables: &Variables) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
     let server = tokio::select! {
         server = Box::pin(Server::start(&loaded.config, &loaded.plan, variables)) => server?,
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
     announce(loaded, &server);
-    if !server.address.ip().is_loopback() {
-        tracing::warn!(address = %server.address, "the API is reachable from outside and speaks plain HTTP: put TLS in front of it");
+    if !server.address.ip().is_loopback() && loaded.config.api.tls.is_none() {
+        tracing::warn!(address = %server.address, "the API is reachable from outside and speaks plain HTTP: set api.tls, or put TLS in front of it");
     }
-    tokio::select! {
-        _ = terminate.recv() => tracing::info!("SIGTERM: shutting down; matches go on"),
-        _ = interrupt.recv() => tracing::info!("Ctrl-C: shutting down; matches go on"),
+    loop {
+        tokio::select! {
+            _ = hang_up.recv() => {
+                tracing::info!("SIGHUP: reading certificates again");
+                server.reload();
+                continue;
+            }
+            _ = terminate.recv() => tracing::info!("SIGTERM: shutting down; matches go on"),
+            _ = interrupt.recv() => tracing::info!("Ctrl-C: shutting down; matches go on"),
+        }
+        break;
     }
     tokio::select! {
         () = Box::pin(server.stop()) => Ok(()),
@@ -65,7 +74,8 @@ pub async fn beacon(listen: SocketAddr) -> Result<(), Failure> {
 fn announce(loaded: &Loaded, server: &Server) {
     let config = &loaded.config;
     print(&format!("Spawnpoint {} is ready", env!("CARGO_PKG_VERSION")));
-    print(&format!("  API       http://{}", server.address));
+    let scheme = if config.api.tls.is_some() { "https" } else { "http" };
+    print(&format!("  API       {scheme}://{}", server.address));
     if let Some(url) = &config.api.public_url {
         print(&format!("  public    {}", url.as_str()));
     }

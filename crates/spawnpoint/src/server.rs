@@ -36,6 +36,7 @@ use crate::keys;
 use crate::names;
 use crate::opened::{Mode, Opened};
 use crate::running::Running;
+use crate::tls::{SecureListener, Tls};
 
 /// How long requests under way may take to end at a shutdown.
 const DRAIN: Duration = Duration::from_secs(3);
@@ -65,6 +66,7 @@ pub struct Server {
     api: ApiState,
     store: Store,
     running: Running,
+    tls: Tls,
     data_dir: std::path::PathBuf,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -86,7 +88,9 @@ impl Server {
             OwnBeacon { enabled: false, .. } => None,
             own => Some(Listeners::bind(own.listen, own.udp_port, own.tcp_port).await?),
         };
-        let hosts = hosts::connect(config, plan, &opened).await?;
+        let mut hosts = hosts::connect(config, plan, &opened).await?;
+        let mut tls = Tls::open(config, plan, opened.clock.clone(), DRAIN)?;
+        tls.stand_before(&mut hosts)?;
         let (admin_token, is_first_start) = admin_token(&config.data.dir, &opened.entropy, variables)?;
         let parts = Parts {
             private_fleets: plan.private_fleets.clone(),
@@ -96,7 +100,8 @@ impl Server {
         engine.install_admin_token(&admin_token).await?;
         let dns = names::open(config, &engine).await?;
         let state = ApiState::new(engine.clone(), api_config(config, address)?);
-        let running = Running::this(address);
+        let certificate = config.api.tls.as_ref().map(|files| files.certificate.as_path());
+        let running = Running::this(address).showing(certificate);
         running.leave(&config.data.dir)?;
         let server = Self {
             address,
@@ -107,6 +112,7 @@ impl Server {
             api: state.clone(),
             store: opened.store,
             running,
+            tls,
             data_dir: config.data.dir.clone(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -115,7 +121,9 @@ impl Server {
             let stop = server.stop.clone();
             server.tasks.spawn(async move { stop.run_until_cancelled(answers).await });
         }
-        server.listen(config, listener, &state);
+        let watch = server.tls.watch(server.stop.clone());
+        server.tasks.spawn(watch);
+        server.listen(config, listener, &state)?;
         if let Some(beacon) = beacon {
             beacon.serve(opened.entropy.u64(), &server.tasks, &server.stop);
         }
@@ -123,14 +131,22 @@ impl Server {
     }
 
     /// Begins to answer: the API, and what containers may call on each engine of this machine.
-    fn listen(&self, config: &Config, listener: TcpListener, state: &ApiState) {
+    fn listen(&self, config: &Config, listener: TcpListener, state: &ApiState) -> Result<(), Failure> {
         let trusted_proxies = config.api.trusted_proxies.iter().map(|network| network.0).collect();
         let options = ServeOptions { trusted_proxies, drain: DRAIN };
         let api = router(state.clone());
-        // Answers are small and written at once: waiting for more only costs time.
-        let listener = listener.tap_io(|io| drop(io.set_nodelay(true)));
         let stop = self.stop.clone();
-        self.tasks.spawn(async move { serve(listener, api, options, stop.cancelled()).await });
+        match self.tls.api_config()? {
+            Some(config) => {
+                let listener = SecureListener::new(listener, config)?;
+                self.tasks.spawn(async move { serve(listener, api, options, stop.cancelled()).await });
+            }
+            None => {
+                // Answers are small and written at once: waiting for more only costs time.
+                let listener = listener.tap_io(|io| drop(io.set_nodelay(true)));
+                self.tasks.spawn(async move { serve(listener, api, options, stop.cancelled()).await });
+            }
+        }
         for engine in &self.hosts.local_engines {
             let callbacks = callback_router(state.clone());
             let (engine, port, stop) = (engine.clone(), config.callback.port, self.stop.clone());
@@ -141,6 +157,18 @@ impl Server {
                 }
             });
         }
+        Ok(())
+    }
+
+    /// How it is found by other commands.
+    #[must_use]
+    pub const fn running(&self) -> &Running {
+        &self.running
+    }
+
+    /// Reads certificates again, whether they seem to have changed or not.
+    pub fn reload(&self) {
+        self.tls.reload();
     }
 
     /// Ends it: no new requests, those under way are answered, steps under way are finished. Workloads go on. Where none
@@ -149,7 +177,7 @@ impl Server {
         self.stop.cancel();
         self.api.close();
         self.tasks.close();
-        self.tasks.wait().await;
+        tokio::join!(self.tasks.wait(), self.tls.close());
         self.engine.shut_down(LAST_STEPS).await;
         self.running.withdraw(&self.data_dir);
         // Others may share a PostgreSQL, and with it the network on an engine.
@@ -227,7 +255,10 @@ fn networks(config: &Config, listed: &[NetworkText]) -> Vec<Network> {
 fn public_url(config: &Config, address: SocketAddr) -> String {
     match &config.api.public_url {
         Some(url) => url.as_str().to_owned(),
-        None => format!("http://{}", Running::this(address).address),
+        None => {
+            let scheme = if config.api.tls.is_some() { "https" } else { "http" };
+            format!("{scheme}://{}", Running::this(address).address)
+        }
     }
 }
 

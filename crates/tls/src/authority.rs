@@ -32,7 +32,18 @@ impl Authority {
     /// # Errors
     /// No key can be made.
     pub fn make(name: &str, now: u64) -> Result<Self, CertificateFault> {
-        let key = KeyPair::generate().map_err(fault)?;
+        Self::of(name, KeyPair::generate().map_err(fault)?, now)
+    }
+
+    /// Makes one of a key that is there already.
+    ///
+    /// # Errors
+    /// The key is none.
+    pub fn with_key(name: &str, key_pem: &str, now: u64) -> Result<Self, CertificateFault> {
+        Self::of(name, read_key(key_pem)?, now)
+    }
+
+    fn of(name: &str, key: KeyPair, now: u64) -> Result<Self, CertificateFault> {
         let params = params(name, now);
         let certificate_pem = params.self_signed(&key).map_err(fault)?.pem();
         Ok(Self { issuer: Issuer::new(params, key), certificate_pem })
@@ -43,8 +54,7 @@ impl Authority {
     /// # Errors
     /// The key is none.
     pub fn from_pem(name: &str, certificate_pem: &str, key_pem: &str) -> Result<Self, CertificateFault> {
-        let key = KeyPair::from_pem(key_pem)
-            .map_err(|_| CertificateFault("the authority's key cannot be read".to_owned()))?;
+        let key = read_key(key_pem)?;
         // What it issues names it and its key; when it began is nobody's business then.
         Ok(Self { issuer: Issuer::new(params(name, 0), key), certificate_pem: certificate_pem.to_owned() })
     }
@@ -97,6 +107,11 @@ fn good(params: &mut CertificateParams, from: u64, until: u64) {
     let at = |seconds| date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds);
     params.not_before = at(from);
     params.not_after = at(until);
+}
+
+fn read_key(pem: &str) -> Result<KeyPair, CertificateFault> {
+    // What it says may quote the key.
+    KeyPair::from_pem(pem).map_err(|_| CertificateFault("holds no private key".to_owned()))
 }
 
 fn fault(err: rcgen::Error) -> CertificateFault {

@@ -15,10 +15,12 @@ mod authority;
 mod holders;
 mod identity;
 mod idle;
+mod pinned;
 mod proxy;
 
 pub use acceptor::Acceptor;
 pub use authority::Authority;
 pub use identity::{CertificateFault, Identity, load};
+pub use pinned::pinned;
 pub use proxy::{Limits, Proxy, Route};
 pub use tokio_rustls::server::TlsStream;

@@ -58,6 +58,8 @@ pub struct Limits {
 pub struct Route {
     /// Who shares its bound of connections with others of the same name.
     pub owner: String,
+    /// What it leads to, by a name.
+    pub label: String,
     /// The port.
     pub port: u16,
     /// The plain service.
@@ -67,6 +69,7 @@ pub struct Route {
 /// An open port.
 struct Port {
     owner: String,
+    label: String,
     to: Arc<RwLock<SocketAddr>>,
     shared: Arc<Shared>,
     stop: CancellationToken,
@@ -107,10 +110,11 @@ impl Proxy {
     /// `AddrInUse` if somebody else has the port, or what the system says.
     pub fn open(&self, route: &Route) -> io::Result<()> {
         let mut ports = self.ports.lock();
-        if let Some(open) = ports.get(&route.port) {
+        if let Some(open) = ports.get_mut(&route.port) {
             if open.owner != route.owner {
                 return Err(io::ErrorKind::AddrInUse.into());
             }
+            open.label.clone_from(&route.label);
             *open.to.write() = route.to;
             return Ok(());
         }
@@ -125,8 +129,13 @@ impl Proxy {
         });
         let to = Arc::new(RwLock::new(route.to));
         let stop = self.stop.child_token();
-        let port =
-            Port { owner: route.owner.clone(), to: to.clone(), shared: shared.clone(), stop: stop.clone() };
+        let port = Port {
+            owner: route.owner.clone(),
+            label: route.label.clone(),
+            to: to.clone(),
+            shared: shared.clone(),
+            stop: stop.clone(),
+        };
         ports.insert(route.port, port);
         let served = Served {
             tls: TlsAcceptor::from(self.config.clone()),
@@ -140,16 +149,25 @@ impl Proxy {
         Ok(())
     }
 
-    /// Whether a port of this owner is open.
+    /// Whether a port is open and leads to what has this label.
     #[must_use]
-    pub fn is_open(&self, owner: &str, port: u16) -> bool {
-        self.ports.lock().get(&port).is_some_and(|open| open.owner == owner)
+    pub fn is_open(&self, label: &str, port: u16) -> bool {
+        self.ports.lock().get(&port).is_some_and(|open| open.label == label)
     }
 
-    /// Closes every port that `keep` does not want, with its connections.
-    pub fn keep(&self, keep: impl Fn(&str, u16) -> bool) {
-        self.ports.lock().retain(|number, port| {
-            let kept = keep(&port.owner, *number);
+    /// Who has ports.
+    #[must_use]
+    pub fn owners(&self) -> Vec<String> {
+        let mut owners: Vec<String> = self.ports.lock().values().map(|port| port.owner.clone()).collect();
+        owners.sort_unstable();
+        owners.dedup();
+        owners
+    }
+
+    /// Closes every port of an owner, with its connections.
+    pub fn close_owner(&self, owner: &str) {
+        self.ports.lock().retain(|_, port| {
+            let kept = port.owner != owner;
             if !kept {
                 port.stop.cancel();
             }

@@ -296,6 +296,7 @@ fn parts(store: &Store, clock: &Arc<ManualClock>, hosts: &[Arc<FakeEngine>]) -> 
             capacity: Resources { cpu: CpuUnits(4096), memory: MemoryMib(4096) },
             port_range: 30_000..=30_099,
             private_fleet: private.map(str::to_owned),
+            ends_tls: true,
             cordoned: false,
             base_clock_mhz: 2000,
             // The third city has none.
@@ -312,6 +313,7 @@ fn parts(store: &Store, clock: &Arc<ManualClock>, hosts: &[Arc<FakeEngine>]) -> 
             callback_url: None,
             security: Security::Baseline,
             pids_max: 512,
+            front: None,
         }
     });
     Parts {

@@ -396,6 +396,7 @@ async fn start(
             capacity: Resources { cpu: CpuUnits(4096), memory: MemoryMib(4096) },
             port_range: 30_000..=30_099,
             private_fleet: private.map(str::to_owned),
+            ends_tls: true,
             cordoned: false,
             base_clock_mhz: 2000,
             beacon: None,
@@ -407,6 +408,7 @@ async fn start(
             callback_url: None,
             security: Security::Baseline,
             pids_max: 512,
+            front: None,
         }
     });
     let parts = Parts {

@@ -56,6 +56,8 @@ pub enum Refusal<'a> {
     Filtered(&'a LocationFilter),
     /// Access lists cannot be put in force there, and the version has one.
     NoAccessLists,
+    /// A port wants TLS ended in front of it, and that is not possible there.
+    EndsNoTls,
     /// It does not hold the image, and only hosts that do were asked for.
     NotCached {
         /// The image.
@@ -123,13 +125,14 @@ pub fn summary(considered: &[Considered<'_>]) -> String {
 
 impl Refusal<'_> {
     /// What [`summary`] says of each kind.
-    const KINDS: [&'static str; 8] = [
+    const KINDS: [&'static str; 9] = [
         "of private fleets that were not asked for",
         "cordoned",
         "not answering",
         "on which it has failed already",
         "outside of the filters",
         "where access lists cannot be put in force",
+        "on which no TLS can be ended",
         "without the image",
         "without enough free CPU, memory or ports",
     ];
@@ -142,8 +145,9 @@ impl Refusal<'_> {
             Self::Avoided => 3,
             Self::Filtered(_) => 4,
             Self::NoAccessLists => 5,
-            Self::NotCached { .. } => 6,
-            Self::Full { .. } => 7,
+            Self::EndsNoTls => 6,
+            Self::NotCached { .. } => 7,
+            Self::Full { .. } => 8,
         }
     }
 }
@@ -194,6 +198,9 @@ impl fmt::Display for Refusal<'_> {
             Self::Avoided => f.write_str("avoided: this deployment has failed there already"),
             Self::Filtered(filter) => write_filter(f, filter),
             Self::NoAccessLists => f.write_str("cannot put access lists in force: its engine is on another machine, or Spawnpoint may not set firewall rules there"),
+            Self::EndsNoTls => f.write_str(
+                "ends no TLS: a port asks for tls_upgrade, and this host's engine is on another machine",
+            ),
             Self::NotCached { image } => write!(f, "does not hold the image {image}"),
             Self::Full { asked, free } => write_full(f, *asked, *free),
         }

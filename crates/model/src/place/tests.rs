@@ -44,6 +44,7 @@ fn host_at(id: &str, city: &str, country: &str, at: GeoPoint) -> HostView {
         capacity: WHOLE,
         port_range: 20_000..=20_099,
         private_fleet: None,
+        ends_tls: true,
         cordoned: false,
         base_clock_mhz: 2000,
         beacon: None,
@@ -261,6 +262,14 @@ fn cordoned_unhealthy_and_avoided_hosts_are_passed_over() {
     assert_eq!(chosen(&ask(&players), &views).as_deref(), Some("new-york"));
     let text = "unhealthy: its driver does not answer or reports a problem";
     assert_eq!(said("paris", &ask(&players), &views), text);
+
+    let mut views = three_cities();
+    change(&mut views[0], |host| host.ends_tls = false);
+    assert_eq!(chosen(&ask(&players), &views).as_deref(), Some("paris"));
+    let tls = Ask { tls: true, ..ask(&players) };
+    assert_eq!(chosen(&tls, &views).as_deref(), Some("new-york"));
+    let text = "ends no TLS: a port asks for tls_upgrade, and this host's engine is on another machine";
+    assert_eq!(said("paris", &tls, &views), text);
 
     let avoid = [HostId::from("paris"), HostId::from("gone")];
     let ask = Ask { avoid: &avoid, preferred_hosts: &avoid, ..ask(&players) };

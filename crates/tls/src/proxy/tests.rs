@@ -39,7 +39,7 @@ impl World {
         let free = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
         let port = free.local_addr().unwrap().port();
         drop(free);
-        self.proxy.open(&Route { owner: owner.into(), port, to }).unwrap();
+        self.proxy.open(&Route { owner: owner.into(), label: format!("{owner}-1"), port, to }).unwrap();
         port
     }
 
@@ -160,7 +160,11 @@ async fn a_websocket_is_bytes_both_ways_and_ends_with_its_port() {
         assert_eq!(&echo, b"\x81\x03abc");
         sleep(Duration::from_millis(300)).await;
     }
-    world.proxy.keep(|_, _| false);
+    assert_eq!(world.proxy.owners(), ["a"]);
+    world.proxy.close_owner("b");
+    assert!(world.proxy.is_open("a-1", port) && !world.proxy.is_open("a-2", port));
+    world.proxy.close_owner("a");
+    assert!(world.proxy.owners().is_empty());
     let ended = timeout(Duration::from_secs(5), stream.read_u8()).await.unwrap();
     assert!(ended.is_err(), "{ended:?}");
     assert!(TcpStream::connect(("127.0.0.1", port)).await.is_err(), "the port is closed");
@@ -190,7 +194,7 @@ async fn a_service_that_is_gone_is_a_bad_gateway_and_the_port_can_be_led_elsewhe
     let request = format!("{GET}connection: close\r\n\r\n");
     assert!(world.ask(port, &request).await.starts_with("HTTP/1.1 502 "));
     let (to, _) = service().await;
-    let route = |owner: &str| Route { owner: owner.into(), port, to };
+    let route = |owner: &str| Route { owner: owner.into(), label: format!("{owner}-1"), port, to };
     assert_eq!(world.proxy.open(&route("b")).unwrap_err().kind(), io::ErrorKind::AddrInUse);
     world.proxy.open(&route("a")).unwrap();
     assert!(world.ask(port, &request).await.starts_with("HTTP/1.1 200 "));
@@ -202,11 +206,12 @@ async fn a_port_that_somebody_else_has_is_not_opened() {
     let taken = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
     let route = Route {
         owner: "a".into(),
+        label: "a-1".into(),
         port: taken.local_addr().unwrap().port(),
         to: SocketAddr::from(([127, 0, 0, 1], 9)),
     };
     assert_eq!(world.proxy.open(&route).unwrap_err().kind(), io::ErrorKind::AddrInUse);
-    assert!(!world.proxy.is_open("a", route.port));
+    assert!(!world.proxy.is_open("a-1", route.port));
 }
 
 #[tokio::test]
@@ -255,6 +260,7 @@ async fn at_the_end_a_request_under_way_is_answered_and_the_rest_is_cut() {
     let (answer, ()) = tokio::join!(answers, world.proxy.close());
     assert!(answer.ends_with("late"), "{answer}");
     assert!(TcpStream::connect(("127.0.0.1", port)).await.is_err());
-    let route = Route { owner: "a".into(), port, to: SocketAddr::from(([127, 0, 0, 1], 9)) };
+    let route =
+        Route { owner: "a".into(), label: "a-1".into(), port, to: SocketAddr::from(([127, 0, 0, 1], 9)) };
     assert!(world.proxy.open(&route).is_err(), "nothing is opened any more");
 }

@@ -32,11 +32,13 @@ fn position() -> impl Strategy<Value = GeoPoint> {
 fn any_host() -> impl Strategy<Value = HostView> {
     let chance = prop::bool::weighted;
     let state = (0..6_u32, 0..6_u32, 0..4_u32, chance(0.9), chance(0.5));
-    (position(), state, chance(0.1), chance(0.1), select(vec!["Spain", "Italy", "Peru"])).prop_map(
-        |(at, (cpu, memory, ports, healthy, cached), cordoned, private, country)| {
+    let flags = (chance(0.1), chance(0.1), chance(0.8));
+    (position(), state, flags, select(vec!["Spain", "Italy", "Peru"])).prop_map(
+        |(at, (cpu, memory, ports, healthy, cached), (cordoned, private, ends_tls), country)| {
             let mut view = host_at("", country, country, at);
             change(&mut view, |host| {
                 host.cordoned = cordoned;
+                host.ends_tls = ends_tls;
                 host.private_fleet = private.then(|| "fleet".to_owned());
             });
             view.state.free = room(512 * cpu, 512 * memory, ports);
@@ -67,6 +69,7 @@ struct Owned {
     preferred: Vec<HostId>,
     avoid: Vec<HostId>,
     require_cached: bool,
+    tls: bool,
 }
 
 impl Owned {
@@ -79,6 +82,7 @@ impl Owned {
             image: "game:1",
             require_cached: self.require_cached,
             filters_clients: false,
+            tls: self.tls,
             room: SMALL,
             avoid: &self.avoid,
         }
@@ -97,9 +101,10 @@ fn any_ask() -> impl Strategy<Value = Owned> {
         ids(),
         prop::bool::weighted(0.3),
         prop::bool::weighted(0.3),
+        prop::bool::weighted(0.2),
     )
-        .prop_map(|(players, centroid, filters, preferred, avoid, require_cached, use_preferred)| {
-            Owned {
+        .prop_map(
+            |(players, centroid, filters, preferred, avoid, require_cached, use_preferred, tls)| Owned {
                 players,
                 centroid,
                 filters: filters
@@ -109,8 +114,9 @@ fn any_ask() -> impl Strategy<Value = Owned> {
                 preferred: if use_preferred { preferred } else { Vec::new() },
                 avoid,
                 require_cached,
-            }
-        })
+                tls,
+            },
+        )
 }
 
 proptest! {

@@ -1,0 +1,310 @@
+//! Certificates of this installation, and the fronts that end TLS in front of deployments' ports.
+//!
+//! What is shown comes from the configured files, or, for deployments' ports alone, from an authority of the installation's
+//! own: `ca-key.pem` and `ca.pem` in the data directory, made when they are first needed.
+//!
+//! ```text
+//! [api] tls ───────────────────────▶ Identity ──▶ the API's listener
+//! [tls] certificate, or the authority ▶ Identity ──▶ a Proxy for each host whose engine is on this machine
+//!        └── read again every few seconds if the files changed, and on SIGHUP; the authority signs anew every month
+//! ```
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use spawnpoint_engine::{Clock, Front, FrontError, SystemClock};
+use spawnpoint_model::{DeploymentId, WorkloadId};
+use spawnpoint_tls::{Acceptor, Authority, Identity, Limits, Proxy, Route, TlsStream, load};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{CertificateFiles, Config, DriverPlan, Plan};
+use crate::failure::Failure;
+use crate::hosts::Hosts;
+use crate::keys;
+
+/// Between two looks at the files.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// After so long a certificate of our own authority is replaced; it is good for three times as long.
+const SIGN_EVERY: Duration = Duration::from_secs(30 * 24 * 3600);
+/// What people see of our own authority.
+const AUTHORITY: &str = "Spawnpoint's own authority";
+
+/// How TLS is spoken by a server.
+pub type TlsConfig = Arc<rustls::ServerConfig>;
+
+/// Everything of this process that speaks TLS.
+pub struct Tls {
+    api: Option<Shown>,
+    ports: Shown,
+    fronts: Vec<Arc<HostFront>>,
+    local_hosts: Vec<bool>,
+    limits: Limits,
+    reload: Arc<Notify>,
+    clock: Arc<SystemClock>,
+}
+
+/// A certificate in use, and where it comes from.
+#[derive(Clone)]
+struct Shown {
+    identity: Arc<Identity>,
+    source: Source,
+}
+
+#[derive(Clone)]
+enum Source {
+    Files(CertificateFiles),
+    Own { authority: Arc<Authority>, names: Vec<String> },
+}
+
+impl Source {
+    fn read(&self, clock: &SystemClock) -> Result<Arc<rustls::sign::CertifiedKey>, Failure> {
+        let made = match self {
+            Self::Files(files) => load(&files.certificate, &files.key),
+            Self::Own { authority, names } => authority.issue(names, seconds(clock)),
+        };
+        made.map_err(|err| Failure::new(err.to_string()))
+    }
+
+    /// What changes when the source does. It may be odd while files are being replaced, and is then odd the next time, too.
+    fn stamp(&self, clock: &SystemClock) -> Stamp {
+        match self {
+            Self::Files(files) => {
+                let stamp = |path: &PathBuf| {
+                    let metadata = std::fs::metadata(path).ok()?;
+                    Some((metadata.modified().ok()?, metadata.len()))
+                };
+                Stamp::Files([stamp(&files.certificate), stamp(&files.key)])
+            }
+            Self::Own { .. } => Stamp::Own(seconds(clock) / SIGN_EVERY.as_secs()),
+        }
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Stamp {
+    Files([Option<(SystemTime, u64)>; 2]),
+    Own(u64),
+}
+
+fn seconds(clock: &SystemClock) -> u64 {
+    u64::try_from(clock.now().micros() / 1_000_000).unwrap_or_default()
+}
+
+/// The installation's own authority; made if there is none yet.
+///
+/// # Errors
+/// A file cannot be read or written.
+pub fn authority(config: &Config) -> Result<Authority, Failure> {
+    let dir = &config.data.dir;
+    keys::make_data_dir(dir).map_err(Failure::new)?;
+    let (key_file, certificate_file) = (dir.join("ca-key.pem"), dir.join("ca.pem"));
+    let fault = |path: &PathBuf, text: String| Failure::new(format!("{}: {text}", path.display()));
+    let write = |path: &PathBuf, text: &str| match keys::write_once(path, text.trim_end()) {
+        // Somebody else was faster: theirs counts.
+        Err(err) if err.kind() != io::ErrorKind::AlreadyExists => Err(fault(path, err.to_string())),
+        _ => Ok(()),
+    };
+    let now = seconds(&SystemClock::new());
+    let failed = |err: spawnpoint_tls::CertificateFault| fault(&key_file, err.to_string());
+    if !key_file.exists() {
+        write(&key_file, &Authority::make(AUTHORITY, now).map_err(failed)?.key_pem())?;
+    }
+    let key = keys::read_secret(&key_file).map_err(|text| fault(&key_file, text))?;
+    if !certificate_file.exists() {
+        let made = Authority::with_key(AUTHORITY, key.reveal(), now).map_err(failed)?;
+        write(&certificate_file, made.certificate_pem())?;
+    }
+    let certificate = std::fs::read_to_string(&certificate_file)
+        .map_err(|err| fault(&certificate_file, err.to_string()))?;
+    Authority::from_pem(AUTHORITY, &certificate, key.reveal()).map_err(failed)
+}
+
+impl Tls {
+    /// Reads or makes every certificate.
+    ///
+    /// # Errors
+    /// A configured one cannot be used.
+    pub fn open(
+        config: &Config,
+        plan: &Plan,
+        clock: Arc<SystemClock>,
+        drain: Duration,
+    ) -> Result<Self, Failure> {
+        let show = |source: Source| -> Result<Shown, Failure> {
+            Ok(Shown { identity: Identity::new(source.read(&clock)?), source })
+        };
+        let at = |key: &str, result: Result<Shown, Failure>| {
+            result.map_err(|err| Failure::misused(format!("{key}: {err}")))
+        };
+        let api =
+            config.api.tls.clone().map(|files| at("api.tls", show(Source::Files(files)))).transpose()?;
+        let ports = match config.tls.files() {
+            Some(files) => at("tls.certificate", show(Source::Files(files)))?,
+            None => {
+                let names = names(config, plan.hosts.iter().map(|host| host.public_address));
+                show(Source::Own { authority: Arc::new(authority(config)?), names })?
+            }
+        };
+        let limits = Limits {
+            connections_per_owner: usize::try_from(config.tls.connections_per_deployment)
+                .unwrap_or(usize::MAX),
+            idle: Duration::from_secs(config.tls.idle_seconds.into()),
+            drain,
+        };
+        let is_local = |host: &crate::config::HostPlan| match &host.driver {
+            DriverPlan::Docker(endpoint) => endpoint.is_local(),
+            DriverPlan::Fake => false,
+        };
+        let local_hosts = plan.hosts.iter().map(is_local).collect();
+        let (fronts, reload) = (Vec::new(), Arc::new(Notify::new()));
+        Ok(Self { api, ports, fronts, local_hosts, limits, reload, clock })
+    }
+
+    /// Puts a front before every host whose engine is on this machine.
+    ///
+    /// # Errors
+    /// Never with the TLS that is built in.
+    pub fn stand_before(&mut self, hosts: &mut Hosts) -> Result<(), Failure> {
+        let config = server_config(&self.ports)?;
+        for (setup, _) in hosts.setups.iter_mut().zip(&self.local_hosts).filter(|(_, is_local)| **is_local) {
+            let front = Arc::new(HostFront(Proxy::new(config.clone(), self.limits)));
+            setup.front = Some(front.clone());
+            self.fronts.push(front);
+        }
+        Ok(())
+    }
+
+    /// How the API speaks TLS; `None` = it does not.
+    ///
+    /// # Errors
+    /// Never with the TLS that is built in.
+    pub fn api_config(&self) -> Result<Option<TlsConfig>, Failure> {
+        self.api.as_ref().map(server_config).transpose()
+    }
+
+    /// Reads certificates again, soon.
+    pub fn reload(&self) {
+        self.reload.notify_one();
+    }
+
+    /// Replaces certificates whose files change, until `stop`.
+    pub fn watch(&self, stop: CancellationToken) -> impl Future<Output = ()> + Send + 'static {
+        let shown: Vec<Shown> = self.api.iter().chain([&self.ports]).cloned().collect();
+        let (reload, clock) = (self.reload.clone(), self.clock.clone());
+        let watching = async move {
+            let mut known: Vec<Stamp> = shown.iter().map(|shown| shown.source.stamp(&clock)).collect();
+            let mut told = HashSet::new();
+            loop {
+                let asked = tokio::time::timeout(LOOK_EVERY, reload.notified()).await.is_ok();
+                for (number, (shown, known)) in shown.iter().zip(&mut known).enumerate() {
+                    let stamp = shown.source.stamp(&clock);
+                    if stamp == *known && !asked {
+                        continue;
+                    }
+                    match shown.source.read(&clock) {
+                        Ok(certificate) => {
+                            shown.identity.replace(certificate);
+                            *known = stamp;
+                            told.remove(&number);
+                            tracing::info!("a certificate was replaced");
+                        }
+                        // Certificate and key are two files: between the two they do not fit. Said once.
+                        Err(error) if told.insert(number) => {
+                            tracing::warn!(error = %error, "a new certificate cannot be used; the one before stays");
+                        }
+                        Err(_) => {}
+                    }
+                }
+            }
+        };
+        async move {
+            let _ = stop.run_until_cancelled(watching).await;
+        }
+    }
+
+    /// Closes all ports.
+    pub async fn close(&self) {
+        futures_util::future::join_all(self.fronts.iter().map(|front| front.0.close())).await;
+    }
+}
+
+fn server_config(shown: &Shown) -> Result<TlsConfig, Failure> {
+    shown.identity.server_config().map_err(|err| Failure::new(err.to_string()))
+}
+
+/// What certificates of our own authority are for.
+fn names(config: &Config, hosts: impl Iterator<Item = IpAddr>) -> Vec<String> {
+    let suffix = &config.domain.suffix;
+    let mut names = vec![format!("*.{suffix}"), suffix.clone(), "localhost".to_owned()];
+    for address in
+        ["127.0.0.1".to_owned(), "::1".to_owned()].into_iter().chain(hosts.map(|ip| ip.to_string()))
+    {
+        if !names.contains(&address) {
+            names.push(address);
+        }
+    }
+    names
+}
+
+/// The front of one host.
+struct HostFront(Proxy);
+
+impl Front for HostFront {
+    fn open(&self, workload: WorkloadId, port: u16, to: SocketAddr) -> Result<(), FrontError> {
+        let (owner, label) = (workload.deployment.to_string(), workload.to_string());
+        self.0.open(&Route { owner, label, port, to }).map_err(|err| match err.kind() {
+            io::ErrorKind::AddrInUse => FrontError::PortTaken(port),
+            _ => {
+                tracing::warn!(port, error = %err, "a TLS port could not be opened");
+                FrontError::Failed(format!(
+                    "the port {port}, on which TLS is to be ended, could not be opened"
+                ))
+            }
+        })
+    }
+
+    fn is_open(&self, workload: WorkloadId, port: u16) -> bool {
+        self.0.is_open(&workload.to_string(), port)
+    }
+
+    fn close(&self, deployment: DeploymentId) {
+        self.0.close_owner(&deployment.to_string());
+    }
+
+    fn deployments(&self) -> HashSet<DeploymentId> {
+        self.0.owners().iter().filter_map(|owner| owner.parse().ok()).collect()
+    }
+}
+
+/// The API's listener with TLS.
+pub struct SecureListener(Acceptor);
+
+impl SecureListener {
+    /// Takes connections of `listener` from now on.
+    ///
+    /// # Errors
+    /// The listener has no address.
+    pub fn new(listener: TcpListener, config: TlsConfig) -> io::Result<Self> {
+        Acceptor::new(listener, config).map(Self)
+    }
+}
+
+impl axum::serve::Listener for SecureListener {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        self.0.accept().await
+    }
+
+    fn local_addr(&self) -> io::Result<Self::Addr> {
+        Ok(self.0.local_addr())
+    }
+}
