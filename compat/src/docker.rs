@@ -57,7 +57,9 @@ pub fn engine() -> Option<Engine> {
     }
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/game/src/main.rs");
     let mut hasher = DefaultHasher::new();
-    std::fs::read(&source).unwrap().hash(&mut hasher);
+    for file in [&source, &source.with_file_name("web.rs")] {
+        std::fs::read(file).unwrap().hash(&mut hasher);
+    }
     let engine = Engine { tag: format!("{:016x}", hasher.finish()) };
     // One test process makes it, the others find it.
     let lock = File::create(std::env::temp_dir().join("spawnpoint-compat.lock")).unwrap();

@@ -26,6 +26,8 @@ pub struct Server {
     pub api: Api,
     /// Its ports.
     pub ports: Ports,
+    /// Its API speaks TLS, which the clients here do not.
+    secure: bool,
     dir: TempDir,
     child: Option<Child>,
     installation: Option<Installation>,
@@ -105,7 +107,8 @@ impl Server {
             format!("[api]\nlisten = \"127.0.0.1:{api}\"\n[callback]\nport = {callback}\n{limits}{rest}");
         std::fs::write(dir.path().join("config.toml"), text).unwrap();
         let api = Api { address: local(ports.api()), token: String::new() };
-        let mut server = Self { api, ports, dir, child: None, installation: None };
+        let secure = rest.contains("[api.tls]");
+        let mut server = Self { api, ports, secure, dir, child: None, installation: None };
         server.restart();
         server.api.token =
             std::fs::read_to_string(server.data_dir().join("admin-token")).unwrap().trim().to_owned();
@@ -123,9 +126,14 @@ impl Server {
         command.stdout(log.try_clone().unwrap()).stderr(log);
         let mut child = command.spawn().unwrap();
         let address = self.api.address;
+        let announced = || self.log().matches(" is ready\n").count();
+        let before = announced();
         eventually("the server answers GET /monitor", START, || {
             if let Ok(Some(status)) = child.try_wait() {
                 panic!("the server ended with {status}:\n{}", self.log());
+            }
+            if self.secure {
+                return (announced() > before).then_some(());
             }
             let monitor: std::io::Result<Answer> = send_raw(address, &request("GET", "/monitor", &[], None));
             monitor.is_ok_and(|answer| answer.status == 200).then_some(())

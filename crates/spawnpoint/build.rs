@@ -1,5 +1,5 @@
 //! Compiles the demo's game server (`crates/game`) into a static program that the binary carries: `spawnpoint demo` makes an
-//! image of it on the spot and asks no registry. It is one file without dependencies, so `rustc` alone builds it.
+//! image of it on the spot and asks no registry. It has no dependencies, so `rustc` alone builds it.
 
 use std::env;
 use std::error::Error;
@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         use std::io::Write as _;
         writeln!(std::io::stdout(), "{line}")
     };
-    emit(format!("cargo::rerun-if-changed={}", source.display()))?;
+    emit(format!("cargo::rerun-if-changed={}", source.with_file_name("").display()))?;
     emit("cargo::rerun-if-changed=build.rs".to_owned())?;
     Ok(())
 }

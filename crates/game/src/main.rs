@@ -1,8 +1,8 @@
 //! A small game server: what `spawnpoint demo` plays with and what the tests look out of from inside a container.
 //!
 //! What it is for: it echoes every UDP datagram and TCP line it gets on its ports, answers the few commands below, and
-//! misbehaves on request. It builds as one lone file with plain `rustc`, without a dependency, and runs as the only
-//! file of an empty image.
+//! misbehaves on request; over TCP it also speaks HTTP and WebSocket (`web.rs`). It builds with plain `rustc`, without a
+//! dependency, and runs as the only file of an empty image.
 //!
 //! Ports: every `internal` of `ARBITRIUM_PORTS_MAPPING`, every `ARBITRIUM_PORT_…_INTERNAL`, every number of `GAME_PORT`
 //! (separated by commas); with none of these, 7777. TCP and UDP, unless the mapping names one of them.
@@ -32,6 +32,8 @@
 //!
 //! Modes that write log, beside everything else: `flood:<MB/s>` (lines), `binary:<MB/s>`, `escapes:<MB/s>` (of a terminal), and
 //! `oneline:<MB>` (one line, 50 MB/s). `escapes` without a number writes a few.
+
+mod web;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -235,11 +237,20 @@ fn serve_tcp(listener: &TcpListener) {
     }
 }
 
-fn serve_lines(reader: BufReader<TcpStream>, mut stream: TcpStream) {
-    for line in reader.lines() {
-        let Ok(line) = line else { return };
-        let reply = if is_command(&line) { answer(&line) } else { line };
-        if writeln!(stream, "{reply}").is_err() {
+fn serve_lines(mut reader: BufReader<TcpStream>, mut stream: TcpStream) {
+    let reply = |line: String| if is_command(&line) { answer(&line) } else { line };
+    loop {
+        let mut line = String::new();
+        if !reader.read_line(&mut line).is_ok_and(|read| read > 0) {
+            return;
+        }
+        if web::is_request(&line) {
+            // A client breaks off as it likes.
+            let _ = web::serve(line, &mut reader, &mut stream, &reply);
+            return;
+        }
+        let line = line.trim_end_matches('\n').trim_end_matches('\r').to_owned();
+        if writeln!(stream, "{}", reply(line)).is_err() {
             return;
         }
     }

@@ -186,7 +186,7 @@ fn host_address() -> IpAddr {
     socket.local_addr().unwrap().ip()
 }
 
-/// Builds the game server as the product does: one lone file, static.
+/// Builds the game server as the product does: alone, static.
 fn build_game() -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../game/src/main.rs");
     let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("game-{}", std::process::id()));
