@@ -266,6 +266,12 @@ impl FakeEngine {
         self.world.lock().workloads.keys().copied().collect()
     }
 
+    /// The ports that a workload publishes.
+    #[must_use]
+    pub fn published(&self, id: WorkloadId) -> Vec<PortPublish> {
+        self.world.lock().workloads.get(&id).map(|workload| workload.ports.to_vec()).unwrap_or_default()
+    }
+
     /// The files that were put into a workload.
     #[must_use]
     pub fn files_of(&self, id: WorkloadId) -> Vec<WorkloadFile> {

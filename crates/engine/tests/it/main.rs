@@ -8,6 +8,7 @@ mod bucket;
 mod bulk_stop;
 mod deploy;
 mod fleets;
+mod front;
 mod hosts;
 mod logs;
 mod metrics;

@@ -1,8 +1,10 @@
 //! What the tests stand on: an engine over a real database, fake hosts, a webhook receiver, a clock of their own.
 //! [`World::end`] stops what runs and asserts that nothing is left over.
 
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::extract::State;
@@ -14,8 +16,8 @@ use spawnpoint_engine::apps::NewApp;
 use spawnpoint_engine::versions::VersionInput;
 use spawnpoint_engine::webhooks::Network;
 use spawnpoint_engine::{
-    DeployRequest, DeploymentView, Engine, Entropy, Error, HostSetup, ManualClock, Options, Parts,
-    WebhookUrls,
+    DeployRequest, DeploymentView, Engine, Entropy, Error, Front, FrontError, HostSetup, ManualClock,
+    Options, Parts, WebhookUrls,
 };
 use spawnpoint_model::deployment::{Phase, Status};
 use spawnpoint_model::geo::GeoPoint;
@@ -26,6 +28,7 @@ use spawnpoint_model::token::{Actor, Scope};
 use spawnpoint_model::units::Resources;
 use spawnpoint_model::{
     AppName, CpuUnits, DeploymentId, HostId, MemoryMib, Plaintext, Protocol, Timestamp, TokenId, VersionName,
+    WorkloadId,
 };
 use spawnpoint_store::{Database, Store, Vault};
 
@@ -83,6 +86,8 @@ pub struct World {
     pub receiver: Receiver,
     pub receiver_address: SocketAddr,
     pub admin: Actor,
+    /// What ends TLS for the present control plane.
+    pub front: Arc<TestFront>,
     database: Database,
     schema: Option<(String, String)>,
     directory: tempfile::TempDir,
@@ -102,6 +107,52 @@ pub fn tournament() -> PrivateFleet {
     let at = GeoPoint { latitude: 35.0, longitude: 135.5 };
     let centroid = Centroid { label: "Kansai".into(), at, radius_km: 100.0, desired_host_count: 2 };
     PrivateFleet { name: "tournament".into(), centroid }
+}
+
+/// Notes which TLS ports are open on all hosts, and may find ports taken.
+#[derive(Default)]
+pub struct TestFront {
+    /// Port: which workload it leads to, and where that is.
+    pub open: Mutex<HashMap<u16, (WorkloadId, SocketAddr)>>,
+    /// So many ports are found taken from now on.
+    pub taken: AtomicUsize,
+}
+
+/// The part of one host.
+pub struct HostFront {
+    all: Arc<TestFront>,
+    own: Mutex<HashSet<u16>>,
+}
+
+impl TestFront {
+    pub fn of_a_host(self: &Arc<Self>) -> Arc<HostFront> {
+        Arc::new(HostFront { all: self.clone(), own: Mutex::default() })
+    }
+}
+
+impl Front for HostFront {
+    fn open(&self, workload: WorkloadId, port: u16, to: SocketAddr) -> Result<(), FrontError> {
+        let take_one = |left: usize| left.checked_sub(1);
+        if self.all.taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take_one).is_ok() {
+            return Err(FrontError::PortTaken(port));
+        }
+        self.all.open.lock().insert(port, (workload, to));
+        self.own.lock().insert(port);
+        Ok(())
+    }
+
+    fn is_open(&self, workload: WorkloadId, port: u16) -> bool {
+        self.all.open.lock().get(&port).is_some_and(|(open, _)| *open == workload)
+    }
+
+    fn close(&self, deployment: DeploymentId) {
+        self.all.open.lock().retain(|_, (workload, _)| workload.deployment != deployment);
+    }
+
+    fn deployments(&self) -> HashSet<DeploymentId> {
+        let (open, own) = (self.all.open.lock(), self.own.lock());
+        own.iter().filter_map(|port| open.get(port)).map(|(workload, _)| workload.deployment).collect()
+    }
 }
 
 impl World {
@@ -138,7 +189,8 @@ impl World {
         let hosts = CITIES.map(|_| FakeEngine::new(FakeConfig::default())).to_vec();
         let clock = ManualClock::new(NOW);
         let store = Store::open(&database, NOW).await.unwrap();
-        let engine = start(&store, &clock, &hosts, directory.path(), |_| {}).await;
+        let front = Arc::new(TestFront::default());
+        let engine = start(&store, &clock, &hosts, &front, directory.path(), |_| {}).await;
         let admin = Actor { token: TokenId::from("test"), scope: Scope::Admin, apps: Vec::new() };
         let world = Self {
             engine,
@@ -148,6 +200,7 @@ impl World {
             receiver,
             receiver_address,
             admin,
+            front,
             database,
             schema,
             directory,
@@ -167,12 +220,16 @@ impl World {
         self.engine.shut_down(Duration::from_secs(5)).await;
         self.store.clone().close().await;
         self.store = Store::open(&self.database, NOW).await.unwrap();
-        self.engine = start(&self.store, &self.clock, &self.hosts, self.directory.path(), change).await;
+        // What it had opened is closed with it.
+        self.front = Arc::default();
+        let (hosts, front) = (&self.hosts, &self.front);
+        self.engine = start(&self.store, &self.clock, hosts, front, self.directory.path(), change).await;
     }
 
     /// Another control plane on the same database and hosts; PostgreSQL alone allows it.
     pub async fn second(&self) -> Engine {
-        start(&self.store, &self.clock, &self.hosts, &self.directory.path().join("second"), |_| {}).await
+        let directory = self.directory.path().join("second");
+        start(&self.store, &self.clock, &self.hosts, &Arc::default(), &directory, |_| {}).await
     }
 
     pub async fn create_app(&self, name: &str) {
@@ -340,6 +397,7 @@ impl World {
         let reserved = self.store.host_usage().await.unwrap();
         assert!(reserved.iter().all(|usage| usage.reserved == Resources::default()), "{reserved:?}");
         assert_eq!(self.workloads(), 0, "workloads are left");
+        assert!(self.front.open.lock().is_empty(), "TLS ports are open");
         self.engine.shut_down(Duration::from_secs(5)).await;
         if let Some((url, schema)) = &self.schema {
             execute(url, &format!("drop schema {schema} cascade")).await;
@@ -368,6 +426,7 @@ async fn start(
     store: &Store,
     clock: &Arc<ManualClock>,
     hosts: &[Arc<FakeEngine>],
+    front: &Arc<TestFront>,
     directory: &std::path::Path,
     change: impl FnOnce(&mut Options),
 ) -> Engine {
@@ -408,7 +467,7 @@ async fn start(
             callback_url: None,
             security: Security::Baseline,
             pids_max: 512,
-            front: None,
+            front: Some(front.of_a_host()),
         }
     });
     let parts = Parts {
