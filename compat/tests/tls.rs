@@ -207,7 +207,7 @@ fn connections_break_when_the_control_plane_is_killed_and_are_made_anew_when_it_
 }
 
 #[test]
-fn a_port_that_is_taken_is_replaced_and_a_restarted_container_is_found_again() {
+fn a_restarted_container_is_reached_under_the_same_link() {
     let Some((engine, server, _)) = world() else { return };
     let ca = authority(&server);
     let fields = json!({"restart_policy": "always", "ports": [

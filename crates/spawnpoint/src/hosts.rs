@@ -1,6 +1,7 @@
 //! From the plan of hosts to hosts with drivers: the one place that names concrete drivers.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use spawnpoint_model::site::Host;
 use spawnpoint_model::units::Resources;
 use spawnpoint_model::{CpuUnits, HostId, MemoryMib};
 use spawnpoint_store::{Store, Tx};
+use tokio::net::UdpSocket;
 
 use crate::config::{Config, DriverPlan, Endpoint, HostPlan, Plan};
 use crate::failure::Failure;
@@ -59,7 +61,7 @@ pub async fn connect(config: &Config, plan: &Plan, opened: &Opened) -> Result<Ho
     let mut engines: BTreeMap<Endpoint, Arc<DockerEngine>> = BTreeMap::new();
     let mut setups = Vec::new();
     for planned in &plan.hosts {
-        let (driver, callback_url): (Arc<dyn Driver>, _) = match &planned.driver {
+        let (driver, callback_url, ends_tls): (Arc<dyn Driver>, _, _) = match &planned.driver {
             DriverPlan::Docker(endpoint) => {
                 let engine = match engines.get(endpoint) {
                     Some(engine) => engine.clone(),
@@ -70,19 +72,16 @@ pub async fn connect(config: &Config, plan: &Plan, opened: &Opened) -> Result<Ho
                     }
                 };
                 let callback_url = callback_url(config, endpoint, &engine, &opened.store).await;
-                (Arc::new(DockerDriver::new(engine, planned.id.clone())), callback_url)
+                let ends_tls = endpoint.is_local() && reaches_containers(planned, &engine).await;
+                (Arc::new(DockerDriver::new(engine, planned.id.clone())), callback_url, ends_tls)
             }
-            DriverPlan::Fake => (fake(planned, opened).await?, None),
+            // It pretends to end TLS as well.
+            DriverPlan::Fake => (fake(planned, opened).await?, None, true),
         };
         let capacity = match (planned.capacity, &planned.driver) {
             (Some(capacity), _) => capacity,
             (None, DriverPlan::Fake) => FAKE_CAPACITY,
             (None, DriverPlan::Docker(_)) => measured(planned, driver.as_ref(), &opened.store).await?,
-        };
-        let ends_tls = match &planned.driver {
-            DriverPlan::Docker(endpoint) => endpoint.is_local(),
-            // It pretends that as well.
-            DriverPlan::Fake => true,
         };
         setups.push(HostSetup {
             host: Arc::new(host(planned, capacity, ends_tls)),
@@ -189,6 +188,19 @@ async fn callback_url(
             let known = store.find_setting(&setting).await.ok().flatten();
             known.map(|gateway| format!("http://{gateway}:{port}"))
         }
+    }
+}
+
+/// Whether this machine reaches containers by their own addresses: it does not where the engine lives in a virtual machine, or
+/// behind a tunnel. The address of their gateway tells: it is one of this machine's.
+async fn reaches_containers(planned: &HostPlan, engine: &DockerEngine) -> bool {
+    let Ok(Ok(gateway)) = tokio::time::timeout(PATIENCE, engine.gateway()).await else { return true };
+    match UdpSocket::bind((gateway, 0)).await {
+        Err(err) if err.kind() == io::ErrorKind::AddrNotAvailable => {
+            tracing::warn!(host.id = %planned.id, "no TLS can be ended for this host: its containers cannot be reached directly");
+            false
+        }
+        Ok(_) | Err(_) => true,
     }
 }
 

@@ -90,7 +90,7 @@ impl Server {
         };
         let mut hosts = hosts::connect(config, plan, &opened).await?;
         let mut tls = Tls::open(config, plan, opened.clock.clone(), DRAIN)?;
-        tls.stand_before(&mut hosts)?;
+        tls.stand_before(plan, &mut hosts)?;
         let (admin_token, is_first_start) = admin_token(&config.data.dir, &opened.entropy, variables)?;
         let parts = Parts {
             private_fleets: plan.private_fleets.clone(),

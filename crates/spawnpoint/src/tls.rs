@@ -44,7 +44,6 @@ pub struct Tls {
     api: Option<Shown>,
     ports: Shown,
     fronts: Vec<Arc<HostFront>>,
-    local_hosts: Vec<bool>,
     limits: Limits,
     reload: Arc<Notify>,
     clock: Arc<SystemClock>,
@@ -158,22 +157,20 @@ impl Tls {
             idle: Duration::from_secs(config.tls.idle_seconds.into()),
             drain,
         };
-        let is_local = |host: &crate::config::HostPlan| match &host.driver {
-            DriverPlan::Docker(endpoint) => endpoint.is_local(),
-            DriverPlan::Fake => false,
-        };
-        let local_hosts = plan.hosts.iter().map(is_local).collect();
         let (fronts, reload) = (Vec::new(), Arc::new(Notify::new()));
-        Ok(Self { api, ports, fronts, local_hosts, limits, reload, clock })
+        Ok(Self { api, ports, fronts, limits, reload, clock })
     }
 
-    /// Puts a front before every host whose engine is on this machine.
+    /// Puts a front before every host that has containers on this machine.
     ///
     /// # Errors
     /// Never with the TLS that is built in.
-    pub fn stand_before(&mut self, hosts: &mut Hosts) -> Result<(), Failure> {
+    pub fn stand_before(&mut self, plan: &Plan, hosts: &mut Hosts) -> Result<(), Failure> {
         let config = server_config(&self.ports)?;
-        for (setup, _) in hosts.setups.iter_mut().zip(&self.local_hosts).filter(|(_, is_local)| **is_local) {
+        for (setup, planned) in hosts.setups.iter_mut().zip(&plan.hosts) {
+            if planned.driver == DriverPlan::Fake || !setup.host.ends_tls {
+                continue;
+            }
             let front = Arc::new(HostFront(Proxy::new(config.clone(), self.limits)));
             setup.front = Some(front.clone());
             self.fronts.push(front);
@@ -306,5 +303,63 @@ impl axum::serve::Listener for SecureListener {
 
     fn local_addr(&self) -> io::Result<Self::Addr> {
         Ok(self.0.local_addr())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn config(dir: &std::path::Path) -> Config {
+        let mut config = Config::default();
+        config.data.dir = dir.join("data");
+        config
+    }
+
+    #[test]
+    fn the_authority_is_made_once_and_its_key_is_its_owners_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(dir.path());
+        let first = authority(&config).unwrap();
+        assert_eq!(first.certificate_pem(), authority(&config).unwrap().certificate_pem());
+        for file in ["ca-key.pem", "ca.pem"] {
+            let path = config.data.dir.join(file);
+            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600, "{file}");
+        }
+        // The certificate can be made again, of the key.
+        std::fs::remove_file(config.data.dir.join("ca.pem")).unwrap();
+        assert!(authority(&config).unwrap().certificate_pem().starts_with("-----BEGIN CERTIFICATE-----"));
+    }
+
+    #[test]
+    fn a_damaged_or_public_key_is_neither_used_nor_replaced_nor_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(dir.path());
+        let key = authority(&config).unwrap().key_pem();
+        let path = config.data.dir.join("ca-key.pem");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(authority(&config).err().unwrap().to_string().contains("chmod 600"));
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let damaged = key[..key.len() / 2].to_owned();
+        std::fs::write(&path, &damaged).unwrap();
+        let told = authority(&config).err().unwrap().to_string();
+        assert!(told.contains("holds no private key") && !told.contains(&key[30..60]), "{told}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), damaged);
+    }
+
+    #[test]
+    fn certificates_are_for_the_domain_and_every_address_once() {
+        let hosts = ["127.0.0.1", "203.0.113.7"].map(|ip| ip.parse().unwrap());
+        let names = names(&Config::default(), hosts.into_iter());
+        let expected = [
+            "*.spawnpoint.localhost",
+            "spawnpoint.localhost",
+            "localhost",
+            "127.0.0.1",
+            "::1",
+            "203.0.113.7",
+        ];
+        assert_eq!(names, expected);
     }
 }

@@ -380,3 +380,21 @@ fn a_private_fleet_is_declared_once_and_stands_where_it_says_or_where_its_first_
         }
     }
 }
+
+#[test]
+fn mistakes_in_names_and_certificates_name_the_option() {
+    for (text, expected) in [
+        ("[dns]\nseconds = 0", "dns.seconds"),
+        ("[dns]\nlisten = [\"here\"]", "invalid socket address"),
+        ("[dns]\nname_servers = [\"ns\"]", "dns.name_servers"),
+        ("[dns]\nname_servers = [\"a.b\", \"a.b\", \"a.b\", \"a.b\", \"a.b\"]", "dns.name_servers"),
+        ("[tls]\ncertificate = \"c.pem\"", "tls.key"),
+        ("[tls]\nkey = \"k.pem\"", "tls.certificate"),
+        ("[tls]\nidle_seconds = 1", "tls.idle_seconds"),
+        ("[tls]\nconnections_per_deployment = 0", "tls.connections_per_deployment"),
+        ("[api]\ntls = { certificate = \"c.pem\" }", "missing field `key`"),
+    ] {
+        let told = mistake(text);
+        assert!(told.contains(expected), "{text}: {told}");
+    }
+}
