@@ -13,7 +13,7 @@
 //! that one die, another opens the port at its next resync.
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use spawnpoint_model::deployment::{After, Phase};
 use spawnpoint_model::port::PortBinding;
@@ -23,13 +23,24 @@ use std::sync::Arc;
 use crate::Engine;
 use crate::hosts::HostRuntime;
 
+/// Who may connect; `None` = everybody.
+pub type Guests = Option<Arc<dyn Fn(IpAddr) -> bool + Send + Sync>>;
+
 /// Ends TLS in front of the ports of one host.
+///
+/// The container sees connections of this machine alone, so that a firewall between clients and containers does not see them:
+/// whoever may not connect has to be kept out here.
 pub trait Front: Send + Sync + 'static {
-    /// Opens a port in front of a workload, or leads it there if it is open for the same deployment.
+    /// Opens a port in front of a workload, or leads it there if it is open for the same deployment. `guests` hold for all its
+    /// ports from now on.
     ///
     /// # Errors
     /// Somebody else has the port, or what the system says.
-    fn open(&self, workload: WorkloadId, port: u16, to: SocketAddr) -> Result<(), FrontError>;
+    fn open(&self, workload: WorkloadId, port: u16, to: SocketAddr, guests: Guests)
+    -> Result<(), FrontError>;
+
+    /// Lets these in from now on; connections of others end.
+    fn set_guests(&self, deployment: DeploymentId, guests: &Guests);
 
     /// Whether the port is open and leads to this workload.
     fn is_open(&self, workload: WorkloadId, port: u16) -> bool;
@@ -82,7 +93,7 @@ impl Engine {
             }
         };
         for port in closed {
-            match front.open(workload, port.external, SocketAddr::new(address, port.internal)) {
+            match front.open(workload, port.external, SocketAddr::new(address, port.internal), None) {
                 // Another control plane of this machine may have it: it shares the rows.
                 Err(FrontError::PortTaken(_)) if !self.inner.rows.is_exact() => {}
                 opened => opened?,

@@ -72,7 +72,7 @@ pub use clock::{Clock, Entropy, ManualClock, SystemClock};
 pub use deploy::{DeployOutcome, DeployRequest, EnvInput, Idempotency, Player, WebhookUrls};
 pub use engine::{Engine, Options, Parts};
 pub use error::Error;
-pub use front::{Front, FrontError};
+pub use front::{Front, FrontError, Guests};
 pub use hosts::HostSetup;
 pub use positions::Positions;
 pub use view::{DeploymentView, HostPlace};

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use spawnpoint_engine::{Clock, Front, FrontError, SystemClock};
+use spawnpoint_engine::{Clock, Front, FrontError, Guests, SystemClock};
 use spawnpoint_model::{DeploymentId, WorkloadId};
 use spawnpoint_tls::{Acceptor, Authority, Identity, Limits, Proxy, Route, TlsStream, load};
 use tokio::net::{TcpListener, TcpStream};
@@ -254,9 +254,19 @@ fn names(config: &Config, hosts: impl Iterator<Item = IpAddr>) -> Vec<String> {
 struct HostFront(Proxy);
 
 impl Front for HostFront {
-    fn open(&self, workload: WorkloadId, port: u16, to: SocketAddr) -> Result<(), FrontError> {
+    fn set_guests(&self, deployment: DeploymentId, guests: &Guests) {
+        self.0.set_guests(&deployment.to_string(), guests);
+    }
+
+    fn open(
+        &self,
+        workload: WorkloadId,
+        port: u16,
+        to: SocketAddr,
+        guests: Guests,
+    ) -> Result<(), FrontError> {
         let (owner, label) = (workload.deployment.to_string(), workload.to_string());
-        self.0.open(&Route { owner, label, port, to }).map_err(|err| match err.kind() {
+        self.0.open(&Route { owner, label, port, to }, guests).map_err(|err| match err.kind() {
             io::ErrorKind::AddrInUse => FrontError::PortTaken(port),
             _ => {
                 tracing::warn!(port, error = %err, "a TLS port could not be opened");

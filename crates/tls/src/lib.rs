@@ -22,5 +22,5 @@ pub use acceptor::Acceptor;
 pub use authority::Authority;
 pub use identity::{CertificateFault, Identity, load};
 pub use pinned::pinned;
-pub use proxy::{Limits, Proxy, Route};
+pub use proxy::{Guests, Limits, Proxy, Route};
 pub use tokio_rustls::server::TlsStream;

@@ -23,7 +23,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::{Mutex, RwLock};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -53,6 +53,9 @@ pub struct Limits {
     pub drain: Duration,
 }
 
+/// Who may connect; `None` = everybody.
+pub type Guests = Option<Arc<dyn Fn(IpAddr) -> bool + Send + Sync>>;
+
 /// Where a port leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
@@ -79,6 +82,24 @@ struct Port {
 struct Shared {
     places: Arc<Semaphore>,
     holders: Arc<Holders>,
+    guests: watch::Sender<Guests>,
+}
+
+impl Shared {
+    /// Whether an address may connect, or stay.
+    fn admits(&self, peer: IpAddr) -> bool {
+        self.guests.borrow().as_ref().is_none_or(|admits| admits(peer.to_canonical()))
+    }
+
+    /// Comes back when an address may stay no longer.
+    async fn until_unwelcome(&self, peer: IpAddr) {
+        let mut guests = self.guests.subscribe();
+        while self.admits(peer) {
+            if guests.changed().await.is_err() {
+                return;
+            }
+        }
+    }
 }
 
 /// Everything that one connection holds.
@@ -104,11 +125,11 @@ impl Proxy {
         Self { config, limits, ports: Mutex::default(), tasks, stop }
     }
 
-    /// Opens a port, or leads the open port of the same owner elsewhere.
+    /// Opens a port, or leads the open port of the same owner elsewhere. `guests` hold for all ports of the owner from now on.
     ///
     /// # Errors
     /// `AddrInUse` if somebody else has the port, or what the system says.
-    pub fn open(&self, route: &Route) -> io::Result<()> {
+    pub fn open(&self, route: &Route, guests: Guests) -> io::Result<()> {
         let mut ports = self.ports.lock();
         if let Some(open) = ports.get_mut(&route.port) {
             if open.owner != route.owner {
@@ -116,6 +137,7 @@ impl Proxy {
             }
             open.label.clone_from(&route.label);
             *open.to.write() = route.to;
+            open.shared.guests.send_replace(guests);
             return Ok(());
         }
         if self.stop.is_cancelled() {
@@ -125,8 +147,13 @@ impl Proxy {
         let same = ports.values().find(|port| port.owner == route.owner).map(|port| port.shared.clone());
         let shared = same.unwrap_or_else(|| {
             let places = Arc::new(Semaphore::new(self.limits.connections_per_owner));
-            Arc::new(Shared { places, holders: Holders::new(PER_ADDRESS_MAX) })
+            Arc::new(Shared {
+                places,
+                holders: Holders::new(PER_ADDRESS_MAX),
+                guests: watch::Sender::new(None),
+            })
         });
+        shared.guests.send_replace(guests);
         let to = Arc::new(RwLock::new(route.to));
         let stop = self.stop.child_token();
         let port = Port {
@@ -153,6 +180,13 @@ impl Proxy {
     #[must_use]
     pub fn is_open(&self, label: &str, port: u16) -> bool {
         self.ports.lock().get(&port).is_some_and(|open| open.label == label)
+    }
+
+    /// Lets these in from now on to the ports of an owner; connections of others end at once.
+    pub fn set_guests(&self, owner: &str, guests: &Guests) {
+        for port in self.ports.lock().values().filter(|port| port.owner == owner) {
+            port.shared.guests.send_replace(guests.clone());
+        }
     }
 
     /// Who has ports.
@@ -223,13 +257,22 @@ async fn serve(served: Arc<Served>, listener: TcpListener) {
                 continue;
             }
         };
+        if !served.shared.admits(peer.ip()) {
+            continue;
+        }
         // Over the bound: closed at once, which a client understands better than silence.
         let Ok(place) = served.shared.places.clone().try_acquire_owned() else { continue };
         let Some(share) = served.shared.holders.take(peer.ip()) else { continue };
         let held = Arc::new(Held { _place: place, _share: share });
         let task = connection(served.clone(), stream, peer.ip().to_canonical(), held);
-        let stop = served.stop.clone();
-        served.tasks.spawn(task_until(stop, served.limits.drain, task));
+        let (stop, served) = (served.stop.clone(), served.clone());
+        let tasks = served.tasks.clone();
+        tasks.spawn(async move {
+            tokio::select! {
+                () = task_until(stop, served.limits.drain, task) => {}
+                () = served.shared.until_unwelcome(peer.ip()) => {}
+            }
+        });
     }
 }
 
@@ -259,6 +302,7 @@ async fn connection(served: Arc<Served>, stream: TcpStream, peer: IpAddr, held: 
         drain: served.limits.drain,
         stop: served.stop.clone(),
         tasks: served.tasks.clone(),
+        shared: served.shared.clone(),
         held,
     });
     let service = hyper::service::service_fn(move |request| request::forward(forward.clone(), request));

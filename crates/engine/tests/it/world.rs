@@ -16,7 +16,7 @@ use spawnpoint_engine::apps::NewApp;
 use spawnpoint_engine::versions::VersionInput;
 use spawnpoint_engine::webhooks::Network;
 use spawnpoint_engine::{
-    DeployRequest, DeploymentView, Engine, Entropy, Error, Front, FrontError, HostSetup, ManualClock,
+    DeployRequest, DeploymentView, Engine, Entropy, Error, Front, FrontError, Guests, HostSetup, ManualClock,
     Options, Parts, WebhookUrls,
 };
 use spawnpoint_model::deployment::{Phase, Status};
@@ -131,7 +131,15 @@ impl TestFront {
 }
 
 impl Front for HostFront {
-    fn open(&self, workload: WorkloadId, port: u16, to: SocketAddr) -> Result<(), FrontError> {
+    fn set_guests(&self, _deployment: DeploymentId, _guests: &Guests) {}
+
+    fn open(
+        &self,
+        workload: WorkloadId,
+        port: u16,
+        to: SocketAddr,
+        _guests: Guests,
+    ) -> Result<(), FrontError> {
         let take_one = |left: usize| left.checked_sub(1);
         if self.all.taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take_one).is_ok() {
             return Err(FrontError::PortTaken(port));

@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::Held;
+use super::{Held, Shared};
 use crate::idle::Idle;
 
 /// For a connection to the service.
@@ -55,6 +55,7 @@ pub(super) struct Forward {
     pub(super) drain: Duration,
     pub(super) stop: CancellationToken,
     pub(super) tasks: TaskTracker,
+    pub(super) shared: Arc<Shared>,
     pub(super) held: Arc<Held>,
 }
 
@@ -104,9 +105,14 @@ async fn exchange(
     let Some(client) = client else { return Err("the service switched protocols unasked".into()) };
     let behind = hyper::upgrade::on(&mut answer);
     let (stop, held) = (forward.stop.clone(), forward.held.clone());
+    let (shared, peer) = (forward.shared.clone(), forward.peer);
     forward.tasks.spawn(async move {
         // Bytes of a WebSocket cannot be ended in good form from outside: it is cut.
-        let _ = stop.run_until_cancelled(tunnel(client, behind)).await;
+        tokio::select! {
+            () = tunnel(client, behind) => {}
+            () = stop.cancelled() => {}
+            () = shared.until_unwelcome(peer) => {}
+        }
         drop(held);
     });
     let switched = answer.headers().get(UPGRADE).cloned();

@@ -39,7 +39,7 @@ impl World {
         let free = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
         let port = free.local_addr().unwrap().port();
         drop(free);
-        self.proxy.open(&Route { owner: owner.into(), label: format!("{owner}-1"), port, to }).unwrap();
+        self.proxy.open(&Route { owner: owner.into(), label: format!("{owner}-1"), port, to }, None).unwrap();
         port
     }
 
@@ -195,8 +195,8 @@ async fn a_service_that_is_gone_is_a_bad_gateway_and_the_port_can_be_led_elsewhe
     assert!(world.ask(port, &request).await.starts_with("HTTP/1.1 502 "));
     let (to, _) = service().await;
     let route = |owner: &str| Route { owner: owner.into(), label: format!("{owner}-1"), port, to };
-    assert_eq!(world.proxy.open(&route("b")).unwrap_err().kind(), io::ErrorKind::AddrInUse);
-    world.proxy.open(&route("a")).unwrap();
+    assert_eq!(world.proxy.open(&route("b"), None).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    world.proxy.open(&route("a"), None).unwrap();
     assert!(world.ask(port, &request).await.starts_with("HTTP/1.1 200 "));
 }
 
@@ -210,7 +210,7 @@ async fn a_port_that_somebody_else_has_is_not_opened() {
         port: taken.local_addr().unwrap().port(),
         to: SocketAddr::from(([127, 0, 0, 1], 9)),
     };
-    assert_eq!(world.proxy.open(&route).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    assert_eq!(world.proxy.open(&route, None).unwrap_err().kind(), io::ErrorKind::AddrInUse);
     assert!(!world.proxy.is_open("a-1", route.port));
 }
 
@@ -262,5 +262,32 @@ async fn at_the_end_a_request_under_way_is_answered_and_the_rest_is_cut() {
     assert!(TcpStream::connect(("127.0.0.1", port)).await.is_err());
     let route =
         Route { owner: "a".into(), label: "a-1".into(), port, to: SocketAddr::from(([127, 0, 0, 1], 9)) };
-    assert!(world.proxy.open(&route).is_err(), "nothing is opened any more");
+    assert!(world.proxy.open(&route, None).is_err(), "nothing is opened any more");
+}
+
+#[tokio::test]
+async fn guests_are_let_in_and_others_are_cut_off_as_soon_as_they_are_none() {
+    let (world, (to, _)) = (World::new(), service().await);
+    let port = world.open("a", to);
+    let nobody: Guests = Some(Arc::new(|_| false));
+    let local: Guests = Some(Arc::new(|peer| peer == IpAddr::V4(Ipv4Addr::LOCALHOST)));
+    let request = format!("{GET}connection: close\r\n\r\n");
+    world.proxy.set_guests("a", &local);
+    assert!(world.ask(port, &request).await.starts_with("HTTP/1.1 200 "));
+    let mut idle = world.connect(port).await.unwrap();
+    let mut socket = world.connect(port).await.unwrap();
+    let upgrade = format!("{GET}connection: upgrade\r\nupgrade: websocket\r\n\r\n");
+    socket.write_all(upgrade.as_bytes()).await.unwrap();
+    assert_eq!(socket.read_u8().await.unwrap(), b'H');
+    world.proxy.set_guests("b", &nobody);
+    assert!(world.ask(port, &request).await.starts_with("HTTP/1.1 200 "), "that was about another owner");
+    world.proxy.set_guests("a", &nobody);
+    let mut rest = Vec::new();
+    // Sooner than a silent connection would end.
+    let soon = LIMITS.idle / 2;
+    assert!(timeout(soon, idle.read_u8()).await.unwrap().is_err());
+    assert!(timeout(soon, socket.read_to_end(&mut rest)).await.unwrap().is_err());
+    assert!(world.connect(port).await.is_err());
+    world.proxy.set_guests("a", &None);
+    assert!(world.ask(port, &request).await.starts_with("HTTP/1.1 200 "));
 }
