@@ -79,6 +79,8 @@ want_test_packages() {
   want python3-venv python3 -c 'import ensurepip, venv'
   # `dig`, which asks the built-in name server.
   want bind9-dnsutils command -v dig
+  # `openssl` makes the API's certificate in a test.
+  want openssl command -v openssl
   # The shell's own `kill` is not a program that a test can start.
   want procps any_file '/bin/kill'
 }

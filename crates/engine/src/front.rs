@@ -28,8 +28,8 @@ pub type Guests = Option<Arc<dyn Fn(IpAddr) -> bool + Send + Sync>>;
 
 /// Ends TLS in front of the ports of one host.
 ///
-/// The container sees connections of this machine alone, so that a firewall between clients and containers does not see them:
-/// whoever may not connect has to be kept out here.
+/// The container sees connections of this machine alone: a firewall between clients and containers does not see who connects, one
+/// that guards the host's port does. Besides, those who may connect can be named here.
 pub trait Front: Send + Sync + 'static {
     /// Opens a port in front of a workload, or leads it there if it is open for the same deployment. `guests` hold for all its
     /// ports from now on.

@@ -14,7 +14,7 @@ mod request;
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -220,17 +220,12 @@ impl Proxy {
     }
 }
 
-/// Listens on every address of the machine, as container engines do for plain ports.
+/// Listens on every IPv4 address of the machine, as container engines are told to for plain ports: whatever guards those (access
+/// lists in the firewall) sees the same packets.
 fn listen(port: u16) -> io::Result<TcpListener> {
-    let on = |ip: IpAddr| {
-        let listener = std::net::TcpListener::bind(SocketAddr::new(ip, port))?;
-        listener.set_nonblocking(true)?;
-        TcpListener::from_std(listener)
-    };
-    match on(Ipv6Addr::UNSPECIFIED.into()) {
-        Err(err) if err.kind() != io::ErrorKind::AddrInUse => on(Ipv4Addr::UNSPECIFIED.into()),
-        other => other,
-    }
+    let listener = std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?;
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
 }
 
 /// What the connections of a port need.
