@@ -156,6 +156,39 @@ fn ports_with_tls_upgrade_are_reached_by_https_and_wss_and_the_container_stays_p
     server.audit();
 }
 
+/// Several addresses of the loopback network are several clients.
+#[test]
+fn a_tls_port_lets_in_only_whom_the_access_list_names() {
+    let Some((_engine, server, _installation)) = world() else { return };
+    let ca = authority(&server);
+    let api = &server.api;
+    let ports = json!([{"name": "web", "port": 8080, "protocol": "HTTP", "to_check": true, "tls_upgrade": true},
+        {"name": "play", "port": 8081, "protocol": "WS", "to_check": true, "tls_upgrade": true}]);
+    let _ = api
+        .patch("/v1/app/arena/version/v1", &json!({"whitelisting_active": true, "ports": ports}))
+        .expect(200);
+    let list = "/v1/app/arena/version/v1/whitelist";
+    let add = |cidr: &str| text(&api.post(list, &json!({"cidr": cidr})).expect(200)["whitelist_entry"], "id");
+    let own = add("127.0.0.1/32");
+    let id = api.deploy("arena", "v1", &json!({}));
+    let status = api.wait_for(&id, "READY");
+    let link = text(&status["ports"]["web"], "link");
+    let reached = |from: &str| curl(&link, &ca, &["--interface", from, "-m", "2"]).0 == Some(0);
+    assert_eq!((reached("127.0.0.1"), reached("127.0.0.9")), (true, false));
+    runtime().block_on(async {
+        let mut socket = websocket(&format!("{id}.{DOMAIN}"), external(&status, "play"), &ca).await;
+        plays(&mut socket, &id).await;
+        let _ = add("127.0.0.9/32");
+        eventually("a network is added", PATIENCE, || reached("127.0.0.9").then_some(()));
+        plays(&mut socket, &id).await;
+        let _ = api.delete(&format!("{list}/{own}")).expect(200);
+        let end = tokio::time::timeout(PATIENCE, socket.next()).await;
+        assert!(!matches!(end.unwrap(), Some(Ok(_))), "a connection goes on that is listed no more");
+    });
+    assert_eq!((reached("127.0.0.1"), reached("127.0.0.9")), (false, true));
+    server.audit();
+}
+
 /// Neither the engine publishes the port nor does anything speak plainly on it, on whatever address of this machine.
 fn no_plain_port_is_open(engine: &Engine, id: &str, status: &Value) {
     let container = engine.container(id);

@@ -10,7 +10,6 @@
 //! [`WorkloadSpec::access`]: spawnpoint_driver::WorkloadSpec
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -18,7 +17,7 @@ use spawnpoint_driver::{AccessList, DriverError};
 use spawnpoint_model::limits::ACCESS_ENTRIES_MAX;
 use spawnpoint_model::names::{AppName, VersionName};
 use spawnpoint_model::token::{Actor, Scope};
-use spawnpoint_model::{AccessEntry, AccessEntryId, Cidr, Deployment, DeploymentId, HostId, VersionSpec};
+use spawnpoint_model::{AccessEntry, AccessEntryId, Cidr, Deployment, HostId, VersionSpec};
 use spawnpoint_store::{StoreError, Tx};
 use tokio::sync::Notify;
 
@@ -137,17 +136,6 @@ impl Engine {
         result
     }
 
-    /// Whether a deployment lets this address in: for whoever takes connections in the place of its container.
-    ///
-    /// # Errors
-    /// Only if the store is not well.
-    pub async fn admits(&self, id: DeploymentId, client: IpAddr) -> Result<bool, Error> {
-        let Some(row) = self.inner.rows.find(id).await? else { return Ok(false) };
-        let version = self.inner.rows.revision(&row.spec.revision).await?;
-        let allowed = self.allowed(&row, &version).await?;
-        Ok(allowed.is_none_or(|networks| networks.iter().any(|network| network.contains(client))))
-    }
-
     /// Who may reach a deployment; `None` = everybody.
     pub(crate) async fn allowed(
         &self,
@@ -168,9 +156,9 @@ impl Engine {
     ) -> Result<(), StoreError> {
         let mut lists = Vec::new();
         for row in rows.into_iter().filter(|row| row.state.phase.may_have_workload()) {
-            if let Some(list) = self.access_list(row).await? {
-                lists.push(list);
-            }
+            let networks = self.networks_of(row).await?;
+            runtime.set_guests(row, networks.as_ref());
+            lists.extend(networks.map(|networks| list_of(row, &networks)));
         }
         match runtime.driver().set_access(&lists).await {
             Ok(()) => {}
@@ -185,11 +173,14 @@ impl Engine {
         Ok(())
     }
 
-    async fn access_list(&self, row: &Deployment) -> Result<Option<AccessList>, StoreError> {
+    /// The same, of a row whose version has to be looked up.
+    pub(crate) async fn networks_of(&self, row: &Deployment) -> Result<Option<Arc<[Cidr]>>, StoreError> {
         let version = self.inner.rows.revision(&row.spec.revision).await?;
-        let Some(networks) = self.allowed(row, &version).await? else { return Ok(None) };
-        let ports = row.state.ports.iter().flat_map(publish).collect();
-        Ok(Some(AccessList { id: row.workload(), ports, networks: networks.to_vec() }))
+        self.allowed(row, &version).await
+    }
+
+    async fn access_list(&self, row: &Deployment) -> Result<Option<AccessList>, StoreError> {
+        Ok(self.networks_of(row).await?.map(|networks| list_of(row, &networks)))
     }
 
     /// What must be done for a workload that was just started: its list may have changed on the way.
@@ -232,6 +223,11 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+fn list_of(row: &Deployment, networks: &[Cidr]) -> AccessList {
+    let ports = row.state.ports.iter().flat_map(publish).collect();
+    AccessList { id: row.workload(), ports, networks: networks.to_vec() }
 }
 
 /// The task: whenever a list has changed, every host that runs a deployment with a list is given its lists.

@@ -14,11 +14,11 @@
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use spawnpoint_model::deployment::{After, Phase};
 use spawnpoint_model::port::PortBinding;
-use spawnpoint_model::{Deployment, DeploymentId, WorkloadId};
-use std::sync::Arc;
+use spawnpoint_model::{Cidr, Deployment, DeploymentId, WorkloadId};
 
 use crate::Engine;
 use crate::hosts::HostRuntime;
@@ -28,8 +28,8 @@ pub type Guests = Option<Arc<dyn Fn(IpAddr) -> bool + Send + Sync>>;
 
 /// Ends TLS in front of the ports of one host.
 ///
-/// The container sees connections of this machine alone: a firewall between clients and containers does not see who connects, one
-/// that guards the host's port does. Besides, those who may connect can be named here.
+/// The container sees connections of this machine alone: a firewall between clients and containers does not see who
+/// connects, one that guards the host's port does. Besides, those who may connect are named here.
 pub trait Front: Send + Sync + 'static {
     /// Opens a port in front of a workload, or leads it there if it is open for the same deployment. `guests` hold for all its
     /// ports from now on.
@@ -68,6 +68,20 @@ impl HostRuntime {
     pub(crate) fn is_fronted(&self, port: &PortBinding) -> bool {
         port.tls_upgrade && self.setup.front.is_some()
     }
+
+    /// Lets only these networks in where TLS is ended in front of a row's ports; `None` = everybody.
+    pub(crate) fn set_guests(&self, row: &Deployment, networks: Option<&Arc<[Cidr]>>) {
+        let Some(front) = &self.setup.front else { return };
+        if row.state.ports.iter().any(|port| port.tls_upgrade) {
+            front.set_guests(row.id, &guests(networks));
+        }
+    }
+}
+
+/// The networks of an access list as the question that a [`Front`] asks.
+fn guests(networks: Option<&Arc<[Cidr]>>) -> Guests {
+    let networks = Arc::clone(networks?);
+    Some(Arc::new(move |client| networks.iter().any(|network| network.contains(client))))
 }
 
 impl Engine {
@@ -92,8 +106,16 @@ impl Engine {
                 return Ok(false);
             }
         };
+        let guests = match self.networks_of(row).await {
+            Ok(networks) => guests(networks.as_ref()),
+            Err(error) => {
+                tracing::debug!(workload.id = %workload, error = %error, "nobody knows whom to let in");
+                return Ok(false);
+            }
+        };
         for port in closed {
-            match front.open(workload, port.external, SocketAddr::new(address, port.internal), None) {
+            let to = SocketAddr::new(address, port.internal);
+            match front.open(workload, port.external, to, guests.clone()) {
                 // Another control plane of this machine may have it: it shares the rows.
                 Err(FrontError::PortTaken(_)) if !self.inner.rows.is_exact() => {}
                 opened => opened?,

@@ -4,11 +4,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use spawnpoint_driver::fake::Op;
+use spawnpoint_engine::access_lists::NewEntry;
+use spawnpoint_engine::versions::VersionInput;
 use spawnpoint_model::deployment::{Exit, FailureKind, Status};
 use spawnpoint_model::port::PortSpec;
-use spawnpoint_model::{Protocol, RestartPolicy};
+use spawnpoint_model::{Cidr, Protocol, RestartPolicy};
 
-use crate::world::{World, on_both};
+use crate::world::{World, app, on_both, version};
 
 /// The version `tls`: a WebSocket behind TLS and the UDP port of all versions.
 async fn describe(world: &World) {
@@ -42,6 +44,25 @@ on_both! {
         world.stop(id).await.unwrap();
         world.until(id, Status::Terminated).await;
         assert!(world.front.open.lock().is_empty());
+    }
+
+    async fn tls_ports_let_in_whom_the_access_list_names(world: &mut World) {
+        describe(world).await;
+        let closed = VersionInput { access_list_active: Some(true), ..VersionInput::default() };
+        let (app, version) = (app("arena"), version("tls"));
+        world.engine.update_version(&world.admin, &app, &version, closed).await.unwrap();
+        let id = world.deploy_ready("tls").await;
+        assert!(!world.front.admits(id, "203.0.113.7"), "nobody is listed");
+        let network = Cidr::parse("203.0.113.0/24").unwrap();
+        let entry = NewEntry { network, label: String::new(), is_active: true };
+        let entry = world.engine.create_access(&world.admin, &app, &version, entry).await.unwrap();
+        world.eventually("the listed network is let in", async || world.front.admits(id, "203.0.113.7")).await;
+        assert!(!world.front.admits(id, "198.51.100.7"));
+        world.crash_and_restart().await;
+        world.eventually("it is after a restart", async || world.front.admits(id, "203.0.113.7")).await;
+        assert!(!world.front.admits(id, "198.51.100.7"));
+        world.engine.delete_access(&world.admin, &app, &version, entry.id).await.unwrap();
+        world.eventually("it is no more", async || !world.front.admits(id, "203.0.113.7")).await;
     }
 
     async fn a_new_attempt_is_led_to_anew(world: &mut World) {

@@ -114,6 +114,8 @@ pub fn tournament() -> PrivateFleet {
 pub struct TestFront {
     /// Port: which workload it leads to, and where that is.
     pub open: Mutex<HashMap<u16, (WorkloadId, SocketAddr)>>,
+    /// Whom each deployment's ports let in.
+    guests: Mutex<HashMap<DeploymentId, Guests>>,
     /// So many ports are found taken from now on.
     pub taken: AtomicUsize,
 }
@@ -128,23 +130,32 @@ impl TestFront {
     pub fn of_a_host(self: &Arc<Self>) -> Arc<HostFront> {
         Arc::new(HostFront { all: self.clone(), own: Mutex::default() })
     }
+
+    /// Whether a deployment's TLS ports let an address in.
+    pub fn admits(&self, id: DeploymentId, client: &str) -> bool {
+        let client = client.parse().unwrap();
+        self.guests.lock().get(&id).is_some_and(|guests| guests.as_ref().is_none_or(|admits| admits(client)))
+    }
 }
 
 impl Front for HostFront {
-    fn set_guests(&self, _deployment: DeploymentId, _guests: &Guests) {}
+    fn set_guests(&self, deployment: DeploymentId, guests: &Guests) {
+        self.all.guests.lock().insert(deployment, guests.clone());
+    }
 
     fn open(
         &self,
         workload: WorkloadId,
         port: u16,
         to: SocketAddr,
-        _guests: Guests,
+        guests: Guests,
     ) -> Result<(), FrontError> {
         let take_one = |left: usize| left.checked_sub(1);
         if self.all.taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take_one).is_ok() {
             return Err(FrontError::PortTaken(port));
         }
         self.all.open.lock().insert(port, (workload, to));
+        self.set_guests(workload.deployment, &guests);
         self.own.lock().insert(port);
         Ok(())
     }
@@ -499,6 +510,10 @@ async fn start(
 
 pub fn app(name: &str) -> AppName {
     AppName::parse(name).unwrap()
+}
+
+pub fn version(name: &str) -> VersionName {
+    VersionName::parse(name).unwrap()
 }
 
 async fn execute(url: &str, sql: &str) {
