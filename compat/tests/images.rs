@@ -1,8 +1,6 @@
 //! Images in a real registry with a login: looked for when a version is made, pulled ahead of time, asked for by deployments
 //! that want cached images only; and everything that can be wrong with a registry.
 
-#![expect(clippy::unwrap_used, reason = "helpers of a test")]
-
 use std::time::Duration;
 
 use serde_json::{Value, json};

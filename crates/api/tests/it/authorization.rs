@@ -86,11 +86,8 @@ fn matrix() -> Vec<Row> {
         row("POST /v1/app", "/v1/app", Some(app), ADMINISTER, KEPT_OUT),
         row("PATCH /v1/app/{app_name}", "/v1/app/arena", change(), ADMINISTER, KEPT_OUT),
     ];
-    rows.extend(
-        [places(), running(), storages(), hosts(), sessions(), fleets(), access_lists()]
-            .into_iter()
-            .flatten(),
-    );
+    let rooms = [places(), running(), storages(), hosts(), sessions(), fleets(), access_lists()];
+    rows.extend(rooms.into_iter().flatten());
     let version_path = "/v1/app/arena/version/v1";
     let new_version = Some(version("v2", "a/b", "1"));
     rows.extend([
