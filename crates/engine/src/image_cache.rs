@@ -55,11 +55,13 @@ impl ImageCache {
         failures.next_at = now.plus(pause.min(PAUSE_MAX));
     }
 
-    /// When the next one that has failed may be tried again; keeps those that are still wanted.
-    fn next_at(&self, wanted: &HashSet<String>) -> Option<Timestamp> {
+    /// When the next one that has failed may be tried again; keeps those that are still wanted, on hosts that are still here.
+    /// `hosts`: whether they are well. Of one that is not, the bell tells when it is.
+    fn next_at(&self, wanted: &HashSet<String>, hosts: &HashMap<HostId, bool>) -> Option<Timestamp> {
         let mut failures = self.failures.lock();
-        failures.retain(|(_, image), _| wanted.contains(image));
-        failures.values().map(|failures| failures.next_at).min()
+        failures.retain(|(host, image), _| wanted.contains(image) && hosts.contains_key(host));
+        let on_well = failures.iter().filter(|((host, _), _)| hosts.get(host) == Some(&true));
+        on_well.map(|(_, failures)| failures.next_at).min()
     }
 
     fn succeeded(&self, host: &HostId, image: &str) {
@@ -100,7 +102,9 @@ async fn look(engine: &Engine) -> Result<Option<Timestamp>, spawnpoint_store::St
     let hosts = stream::iter(engine.inner.fleet.all().to_vec());
     let pulls = hosts.map(|runtime| bring(engine.clone(), runtime, wanted.clone()));
     pulls.buffer_unordered(HOSTS_AT_ONCE).collect::<()>().await;
-    Ok(engine.inner.image_cache.next_at(&wanted.keys().cloned().collect()))
+    let fleet = &engine.inner.fleet;
+    let hosts = fleet.all().iter().map(|host| (host.id().clone(), fleet.is_healthy(host.id()))).collect();
+    Ok(engine.inner.image_cache.next_at(&wanted.keys().cloned().collect(), &hosts))
 }
 
 async fn bring(engine: Engine, runtime: Arc<HostRuntime>, wanted: Arc<HashMap<String, Arc<VersionSpec>>>) {
@@ -142,13 +146,14 @@ mod tests {
     fn what_fails_is_tried_less_and_less_often_and_never_given_up() {
         let (cache, host) = (ImageCache::default(), HostId::from("a"));
         let mut now = Timestamp(0);
+        let (wanted, here) = (HashSet::from(["game:1".to_owned()]), HashMap::from([(host.clone(), true)]));
         let mut pauses = Vec::new();
         for _ in 0..40 {
             assert!(cache.is_due(&host, "game:1", now));
             cache.failed(&host, "game:1", now);
             assert!(!cache.is_due(&host, "game:1", now));
             assert!(cache.is_due(&host, "game:2", now), "one image does not hold up another");
-            let next = cache.next_at(&HashSet::from(["game:1".to_owned()])).unwrap();
+            let next = cache.next_at(&wanted, &here).unwrap();
             pauses.push(next.since(now));
             now = next;
         }
@@ -156,6 +161,18 @@ mod tests {
         assert_eq!(pauses[39], PAUSE_MAX);
         cache.succeeded(&host, "game:1");
         cache.failed(&host, "game:3", now);
-        assert_eq!(cache.next_at(&HashSet::new()), None, "nobody wants it any more");
+        assert_eq!(cache.next_at(&HashSet::new(), &here), None, "nobody wants it any more");
+    }
+
+    #[test]
+    fn what_failed_on_a_host_that_is_away_or_gone_keeps_nobody_awake() {
+        let (cache, host, now) = (ImageCache::default(), HostId::from("a"), Timestamp(0));
+        let wanted = HashSet::from(["game:1".to_owned()]);
+        cache.failed(&host, "game:1", now);
+        assert_eq!(cache.next_at(&wanted, &HashMap::from([(host.clone(), false)])), None, "it is away");
+        let well = HashMap::from([(host.clone(), true)]);
+        assert_eq!(cache.next_at(&wanted, &well), Some(now.plus(PAUSE_FIRST)), "it is back");
+        assert_eq!(cache.next_at(&wanted, &HashMap::new()), None, "it was removed");
+        assert!(cache.is_due(&host, "game:1", now), "another one of its name begins anew");
     }
 }
