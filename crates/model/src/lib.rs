@@ -10,6 +10,7 @@
 //! Entry points: [`lifecycle::decide`] is the whole lifecycle; [`place::place`] is the whole placement.
 
 pub mod access;
+pub mod added;
 pub mod app;
 pub mod deployment;
 pub mod env;

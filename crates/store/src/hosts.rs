@@ -20,7 +20,7 @@ pub struct HostUsage {
 }
 
 impl Tx {
-    /// Reserves `wanted` on a host that can hold `capacity` in all and that no operator has cordoned; else
+    /// Reserves `wanted` on a host that can hold `capacity` in all and that no operator has cordoned or removed; else
     /// [`Conflict::NoCapacity`]. So a cordon holds at once for every control plane, whatever it knows.
     pub fn reserve(&mut self, host: &HostId, wanted: &Resources, capacity: &Resources) {
         // One statement, so that nothing can come between the look and the reservation.
@@ -29,6 +29,8 @@ impl Tx {
                    where cast($2 as bigint) <= cast($4 as bigint) and cast($3 as bigint) <= cast($5 as bigint) \
                    and not exists (select 1 from host_settings where host_settings.host = $1 \
                    and (cordoned = 1 or drain is not null)) \
+                   and not exists (select 1 from added_hosts where added_hosts.host = $1 \
+                   and removed_at is not null) \
                    on conflict (host) do update set cpu = host_usage.cpu + excluded.cpu, \
                    memory = host_usage.memory + excluded.memory, deployments = host_usage.deployments + 1 \
                    where host_usage.cpu + excluded.cpu <= $4 and host_usage.memory + excluded.memory <= $5";

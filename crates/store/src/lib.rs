@@ -27,6 +27,7 @@
 //! What differs between the two databases is in [`dialect`] and in the two migration folders.
 
 pub mod access;
+pub mod added_hosts;
 pub mod apps;
 pub mod deployments;
 pub mod dialect;
