@@ -2,6 +2,9 @@
 //! containers: the named hosts in their order, then the shared one; cordon, drain, giving up, with `kill -9` in between.
 
 use std::collections::BTreeMap;
+use std::net::UdpSocket;
+use std::process::Command;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use spawnpoint_compat::api::{deployment, external, text};
@@ -13,9 +16,16 @@ use spawnpoint_compat::{Api, PATIENCE, Server, eventually, say};
 
 /// Each has room for two deployments of 128 units.
 const HOSTS: [(&str, bool); 3] = [("stage-1", true), ("stage-2", true), ("shared-1", false)];
+/// All of them, and the one that is added while the server runs.
+const EVERY_HOST: [&str; 4] = ["stage-1", "stage-2", "shared-1", "cup-1"];
 const HOST_LIST: &str = "/v2/private-fleets/tournament/hosts";
 
 fn configuration(driver: &str, ports: &Ports) -> String {
+    configuration_of(driver, ports, 3)
+}
+
+/// The same where the ports are for so many hosts.
+fn configuration_of(driver: &str, ports: &Ports, hosts: u16) -> String {
     let example = include_str!("../../examples/private-fleet.toml");
     let mut text = String::from(
         "[[private_fleet]]\nname = \"tournament\"\n\
@@ -30,7 +40,7 @@ fn configuration(driver: &str, ports: &Ports) -> String {
         text.push_str(&format!(
             "[[site.host]]\nname = \"{name}\"\ndriver = \"{driver}\"\nport_range = \"{}\"\n{fleet}\
              capacity = {{ cpu_units = 256, memory_mib = 256 }}\n",
-            ports.games(index, 3)
+            ports.games(index, hosts)
         ));
     }
     text
@@ -50,7 +60,7 @@ fn deploy(api: &Api, hosts: &[&str]) -> String {
 /// On which host each deployment is.
 fn places(api: &Api) -> BTreeMap<String, &'static str> {
     let mut places = BTreeMap::new();
-    for (host, _) in HOSTS {
+    for host in EVERY_HOST {
         let query = json!({"filters": [{"field": "host_name", "operator": "eq", "value": host}]}).to_string();
         let list = api.get(&format!("/v1/deployments?query={}", encode(&query))).expect(200);
         for item in list["data"].as_array().into_iter().flatten() {
@@ -212,5 +222,135 @@ fn a_host_is_given_up_at_its_time_and_one_that_waits_keeps_its_matches() {
     assert_eq!(places(api)[&third], "stage-2");
     let nobody = server.run(&["host", "cordon", "nobody"]);
     assert!(nobody.code == Some(1) && nobody.text.contains("no host with this id"), "{}", nobody.text);
+    server.audit();
+}
+
+#[test]
+fn a_host_that_is_added_while_the_server_runs_takes_a_private_deployment_and_survives_a_kill() {
+    let Some(engine) = docker::engine() else { return };
+    let mut range = String::new();
+    let mut server = Server::start(|ports| {
+        range = ports.games(3, 4);
+        configuration_of("docker", ports, 4)
+    });
+    let installation = server.installation(&engine);
+    let api = server.api.clone();
+    api.describe("arena", "v1", engine.image(), &json!({}));
+
+    // Nothing that the configuration does not have can be named.
+    let named = |endpoint: &str| {
+        let body =
+            json!({"host_id": "cup-1", "site": "frankfurt", "endpoint": endpoint, "port_range": range});
+        let refused = api.post("/spawnpoint/v1/hosts", &body).expect(400);
+        assert!(text(&refused, "message").starts_with("endpoint: "), "{endpoint}: {refused}");
+    };
+    named("unix:///run/somebody-else.sock");
+    named("tcp://127.0.0.1:2375");
+    named("tcp://203.0.113.7:2376");
+
+    let ran = |server: &Server, arguments: &[&str], code: i32| {
+        let outcome = server.run(arguments);
+        assert_eq!(outcome.code, Some(code), "{arguments:?}: {}", outcome.text);
+        outcome.text
+    };
+    ran(&server, &["fleet", "create", "cup"], 0);
+    let add = [
+        "host",
+        "add",
+        "cup-1",
+        "--site",
+        "frankfurt",
+        "--private-fleet",
+        "cup",
+        "--port-range",
+        &range,
+        "--cpu-units",
+        "256",
+        "--memory-mib",
+        "256",
+    ];
+    let added = ran(&server, &add, 0);
+    assert!(added.contains("cup-1") && added.contains(" api "), "{added}");
+    let first = deploy(&api, &["cup-1"]);
+    assert_eq!((places(&api)[&first], told(&api, &first).as_str()), ("cup-1", "cup"));
+
+    server.kill();
+    server.restart();
+    assert_eq!(ask_udp(external(&api.status(&first), "game"), "ping"), format!("pong {first}"));
+    let second = deploy(&api, &["cup-1"]);
+    assert_eq!(places(&api)[&second], "cup-1", "it is known after the restart");
+    let third = deploy(&api, &["cup-1"]);
+    assert_eq!(places(&api)[&third], "shared-1", "and what is held on it as well");
+    server.audit();
+
+    let refused = ran(&server, &["host", "remove", "cup-1"], 1);
+    assert!(refused.contains("in use"), "{refused}");
+    ran(&server, &["host", "drain", "cup-1", "--stop", "--wait", "2m"], 0);
+    eventually("its containers are gone", PATIENCE, || {
+        (engine.containers_of(&installation).len() == 1).then_some(())
+    });
+    ran(&server, &["host", "remove", "cup-1"], 0);
+    ran(&server, &["fleet", "delete", "cup"], 0);
+    let declared = ran(&server, &["host", "remove", "stage-1"], 1);
+    assert!(declared.contains("configuration"), "{declared}");
+    assert!(!ran(&server, &["fleet", "list"], 0).contains("cup"));
+    api.stop(&third);
+    server.audit();
+}
+
+/// What a command prints, if it can be run and is content.
+fn printed(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn an_added_host_has_a_name_a_certificate_and_access_lists_as_one_of_the_configuration() {
+    let Some(engine) = docker::engine() else { return };
+    if ["curl", "dig"].iter().any(|program| printed(program, &["-V"]).or(printed(program, &["-v"])).is_none())
+    {
+        return say("skipped: there is no curl or no dig (Debian: bind9-dnsutils)");
+    }
+    let (mut range, mut names) = (String::new(), String::new());
+    let server = Server::start(|ports| {
+        (range, names) = (ports.games(3, 4), ports.names().to_string());
+        let rest = configuration_of("docker", ports, 4);
+        format!("[domain]\nsuffix = \"play.test\"\n[dns]\nlisten = [\"127.0.0.1:{names}\"]\n{rest}")
+    });
+    let api = &server.api;
+    let ports = json!([
+        {"name": "game", "port": 7777, "protocol": "UDP", "to_check": true},
+        {"name": "web", "port": 8080, "protocol": "HTTP", "to_check": true, "tls_upgrade": true},
+    ]);
+    api.describe("arena", "v1", engine.image(), &json!({"whitelisting_active": true, "ports": ports}));
+    let _ = api.post("/v1/app/arena/version/v1/whitelist", &json!({"cidr": "198.51.100.0/24"})).expect(200);
+    // No host of the configuration has this address: the certificate is made anew for it.
+    let host = json!({
+        "host_id": "cup-1", "site": "frankfurt", "public_address": "127.0.0.2", "port_range": range,
+        "private_fleet": "tournament", "capacity": {"cpu_units": 256, "memory_mib": 256},
+    });
+    let _ = api.post("/spawnpoint/v1/hosts", &host).expect(201);
+    let id = deploy(api, &["cup-1"]);
+    assert_eq!(places(api)[&id], "cup-1");
+    let status = api.status(&id);
+
+    let name = text(&status, "fqdn");
+    let told = printed("dig", &["@127.0.0.1", "-p", &names, "+short", &name, "A"]).expect("dig is answered");
+    assert_eq!(told.trim(), "127.0.0.2");
+
+    let game = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+    // An engine's proxy answers datagrams from this address, whichever was asked.
+    game.connect(("127.0.0.1", external(&status, "game"))).expect("a route");
+    game.set_read_timeout(Some(Duration::from_millis(300))).expect("a timeout");
+    let is_answered = || game.send(b"ping").is_ok() && game.recv(&mut [0; 64]).is_ok();
+    assert!(!is_answered(), "nobody here is on the list");
+    let _ = api.post("/v1/app/arena/version/v1/whitelist", &json!({"cidr": "127.0.0.0/8"})).expect(200);
+    eventually("it is answered", PATIENCE, || is_answered().then_some(()));
+
+    let authority = server.data_dir().join("ca.pem").display().to_string();
+    let url = format!("https://127.0.0.2:{}/lobby", external(&status, "web"));
+    let page = printed("curl", &["-sS", "-m", "20", "--noproxy", "*", "--cacert", &authority, &url]);
+    assert!(page.expect("the certificate is for the address").contains("GET /lobby HTTP/1.1"));
+    api.stop(&id);
     server.audit();
 }

@@ -4,6 +4,7 @@
 pub mod audit;
 pub mod fleet_links;
 pub mod hosts;
+pub mod new_host;
 pub mod private_fleets;
 pub mod tokens;
 pub mod webhooks;

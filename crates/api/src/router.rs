@@ -246,8 +246,8 @@ fn private_fleets() -> Vec<Route> {
         ("/v2/private-fleets/deployments", routes!(v2::deploy_private::deploy_private)),
         ("/v2/private-fleets:deploy", routes!(v2::deploy_private::deploy_private_formerly)),
         ("/v2/private-fleets/{fleet-name}/hosts", routes!(v2::fleet_hosts::fleet_hosts)),
-        ("/spawnpoint/v1/hosts", routes!(admin::hosts::list)),
-        ("/spawnpoint/v1/hosts/{host_id}", routes!(admin::hosts::get)),
+        ("/spawnpoint/v1/hosts", routes!(admin::hosts::list, admin::new_host::add)),
+        ("/spawnpoint/v1/hosts/{host_id}", routes!(admin::hosts::get, admin::new_host::remove)),
         ("/spawnpoint/v1/hosts/{host_id}/cordon", routes!(admin::hosts::cordon)),
         ("/spawnpoint/v1/hosts/{host_id}/uncordon", routes!(admin::hosts::uncordon)),
         ("/spawnpoint/v1/hosts/{host_id}/drain", routes!(admin::hosts::drain)),
@@ -255,7 +255,14 @@ fn private_fleets() -> Vec<Route> {
             "/spawnpoint/v1/hosts/{host_id}/delete-schedule",
             routes!(admin::hosts::schedule, admin::hosts::keep),
         ),
-        ("/spawnpoint/v1/private-fleets", routes!(admin::private_fleets::list)),
+        (
+            "/spawnpoint/v1/private-fleets",
+            routes!(admin::private_fleets::list, admin::private_fleets::create),
+        ),
+        (
+            "/spawnpoint/v1/private-fleets/{name}",
+            routes!(admin::private_fleets::get, admin::private_fleets::remove),
+        ),
     ])
 }
 

@@ -128,7 +128,7 @@ impl Engine {
         let mut listed = HashMap::new();
         let mut silent = Vec::new();
         let mut access = HashMap::new();
-        for runtime in inner.fleet.all() {
+        for runtime in inner.fleet.all().iter() {
             match runtime.driver().list().await {
                 Ok(all) => {
                     listed.insert(runtime.id().clone(), all);

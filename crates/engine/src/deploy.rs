@@ -427,6 +427,7 @@ impl Engine {
     pub(crate) async fn reload_hosts(&self) -> Result<(), Error> {
         let inner = &self.inner;
         if !inner.rows.is_exact() {
+            self.follow_others().await?;
             inner.fleet.load(&inner.store.host_usage().await?, &inner.store.port_leases(None).await?);
         }
         Ok(())

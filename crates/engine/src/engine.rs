@@ -13,6 +13,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::added::ConnectHost;
 use crate::catalog::Catalog;
 use crate::clock::{Clock, Entropy};
 use crate::error::Error;
@@ -129,8 +130,10 @@ pub struct Parts {
     pub vault: Arc<Vault>,
     /// Where workloads run.
     pub hosts: Vec<HostSetup>,
-    /// The private fleets that hosts may belong to.
+    /// The private fleets of the config that hosts may belong to.
     pub private_fleets: Vec<PrivateFleet>,
+    /// Connects hosts that are added while it runs; `None` = none are, and those that were are not here.
+    pub connect: Option<Arc<dyn ConnectHost>>,
 }
 
 /// Everything that Spawnpoint can do. Cheap to clone.
@@ -175,6 +178,9 @@ pub(crate) struct Inner {
     pub(crate) image_cache: crate::image_cache::ImageCache,
     pub(crate) tracker: TaskTracker,
     pub(crate) stop: CancellationToken,
+    pub(crate) connect: Option<Arc<dyn ConnectHost>>,
+    /// The hosts' tasks have begun.
+    pub(crate) at_work: AtomicBool,
     ready: AtomicBool,
 }
 
@@ -213,7 +219,7 @@ impl Engine {
             store,
             vault,
             hosts,
-            private_fleets,
+            ..
         } = parts;
         let sender = Sender::new(&options).map_err(Error::Internal)?;
         let registries =
@@ -221,7 +227,7 @@ impl Engine {
         let s3 = S3::new(&options.storage_networks).map_err(Error::Internal)?;
         let inner = Inner {
             rows: Rows::new(store.clone()),
-            fleet: Fleet::new(hosts, private_fleets),
+            fleet: Fleet::new(hosts, parts.private_fleets),
             catalog: Catalog::new(store.clone()),
             tokens: Tokens::new(store.clone()),
             reconciler: Reconciler::default(),
@@ -243,6 +249,8 @@ impl Engine {
             image_cache: crate::image_cache::ImageCache::default(),
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),
+            connect: parts.connect,
+            at_work: AtomicBool::new(false),
             ready: AtomicBool::new(false),
             options,
             clock,
@@ -259,6 +267,7 @@ impl Engine {
     async fn load(&self) -> Result<(), Error> {
         let inner = &self.inner;
         inner.tokens.load().await?;
+        self.load_added().await?;
         inner.fleet.load(&inner.store.host_usage().await?, &inner.store.port_leases(None).await?);
         inner.fleet.load_settings(inner.store.host_settings().await?, self.now());
         if inner.rows.is_exact() {

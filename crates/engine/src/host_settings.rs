@@ -120,10 +120,11 @@ impl Engine {
         self.get_host(actor, id).await
     }
 
-    /// Notes which hosts there are and to which fleets they belong.
+    /// Notes which hosts the config has and to which fleets they belong.
     pub(crate) async fn see_hosts(&self) -> Result<(), Error> {
         let mut tx = Tx::new();
-        for runtime in self.inner.fleet.all() {
+        for runtime in self.inner.fleet.all().iter() {
+            tx.forget_removal(runtime.id());
             tx.see_host(runtime.id(), runtime.setup.host.private_fleet.as_deref(), self.now());
         }
         Ok(self.inner.store.commit(tx).await?)
@@ -139,6 +140,7 @@ impl Engine {
     /// One look: what operators say holds for placement, and what runs on hosts that are to be empty is stopped.
     async fn follow_operators(&self) -> Result<(), Error> {
         if !self.inner.rows.is_exact() {
+            self.follow_others().await?;
             self.reload_settings().await?;
         }
         for runtime in self.inner.fleet.apply_settings(self.now()) {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 use spawnpoint_driver::{Driver, HostProbe, Security};
+use spawnpoint_model::added::{AddedFleet, StoredHost};
 use spawnpoint_model::host_settings::{Drain, HostSettings, Standing};
 use spawnpoint_model::place::{
     Ask, Considered, HostState, HostView, Hosts, Room, Verdict, explain, place, summary,
@@ -20,9 +21,8 @@ use spawnpoint_model::site::{Host, PrivateFleet, Site};
 use spawnpoint_model::units::Resources;
 use spawnpoint_model::{HostId, Timestamp};
 use spawnpoint_store::{HostUsage, PortLease};
-use tokio::sync::Semaphore;
-
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::Entropy;
 use crate::front::Front;
@@ -32,7 +32,7 @@ use pool::PortPool;
 /// Reasons that are kept with a placement; more hosts than this are only counted.
 const REASONS_MAX: usize = 32;
 
-/// A host of the config, with what runs workloads on it.
+/// A host, with what runs workloads on it.
 #[derive(Clone)]
 pub struct HostSetup {
     /// The host.
@@ -58,10 +58,34 @@ pub(crate) struct HostRuntime {
     pub(crate) captures: Semaphore,
     /// Places for reading logs because somebody asks for them.
     pub(crate) log_reads: Semaphore,
-    number: usize,
+    /// What an operator said when it was added while the server ran; `None` = it is in the config.
+    pub(crate) added: Option<StoredHost>,
+    /// It was removed: its tasks end.
+    pub(crate) gone: CancellationToken,
 }
 
 impl HostRuntime {
+    fn new(setup: HostSetup, added: Option<StoredHost>) -> Arc<Self> {
+        let host = &setup.host;
+        let place = Arc::new(HostPlace {
+            host: host.id.clone(),
+            public_address: host.public_address,
+            location: host.site.location.clone(),
+            private_fleet: host.private_fleet.clone(),
+            base_clock_mhz: host.base_clock_mhz,
+            beacon: host.beacon.clone(),
+        });
+        let captures = Semaphore::new(crate::capture::CAPTURES_PER_HOST);
+        let log_reads = Semaphore::new(crate::logs::READS_PER_HOST);
+        Arc::new(Self { setup, place, captures, log_reads, added, gone: CancellationToken::new() })
+    }
+
+    /// It as placement sees it before anything is known of it.
+    fn view(&self) -> HostView {
+        let free = Room { resources: self.setup.host.capacity, ports: 0 };
+        HostView { host: self.setup.host.clone(), state: HostState { free, ..HostState::default() } }
+    }
+
     pub(crate) fn id(&self) -> &HostId {
         &self.setup.host.id
     }
@@ -87,16 +111,58 @@ pub(crate) struct NoHost {
     pub(crate) summary: String,
 }
 
-/// What is free where.
+/// What is free where. The three lists have the same order: a host's number is its place in each of them.
+#[derive(Default)]
 struct Table {
+    runtimes: Vec<Arc<HostRuntime>>,
     hosts: Hosts,
     pools: Vec<PortPool>,
 }
 
+impl Table {
+    /// The same for other hosts; what is known of those that were here before is kept.
+    fn with(mut self, runtimes: Vec<Arc<HostRuntime>>) -> Self {
+        let mut views = Vec::with_capacity(runtimes.len());
+        let mut pools = Vec::with_capacity(runtimes.len());
+        for runtime in &runtimes {
+            let before = self.runtimes.iter().position(|known| Arc::ptr_eq(known, runtime));
+            views.push(before.map_or_else(|| runtime.view(), |number| self.hosts.views()[number].clone()));
+            let pool = before.and_then(|number| self.pools.get_mut(number));
+            pools.push(pool.map(std::mem::take).unwrap_or_default());
+        }
+        Self { runtimes, hosts: Hosts::new(views), pools }
+    }
+
+    /// Replaces what is known to be free on a host by what the store says.
+    fn load(&mut self, number: usize, usage: &[HostUsage], held: &HashMap<u16, Option<Timestamp>>) {
+        let host = self.runtimes[number].setup.host.clone();
+        let used = usage.iter().find(|u| u.host == host.id).map(|u| u.reserved).unwrap_or_default();
+        let mut free = host.capacity;
+        free.cpu.0 = free.cpu.0.saturating_sub(used.cpu.0);
+        free.memory.0 = free.memory.0.saturating_sub(used.memory.0);
+        let pool = PortPool::new(host.port_range.clone(), held);
+        let ports = u32::try_from(pool.len()).unwrap_or(u32::MAX);
+        self.pools[number] = pool;
+        self.hosts.update(number, |state| state.free = Room { resources: free, ports });
+    }
+}
+
+/// Every host, for those who need not know what is free.
+struct Roster {
+    all: Arc<[Arc<HostRuntime>]>,
+    by_id: HashMap<HostId, Arc<HostRuntime>>,
+}
+
+impl Roster {
+    fn of(runtimes: &[Arc<HostRuntime>]) -> Self {
+        let by_id = runtimes.iter().map(|runtime| (runtime.id().clone(), runtime.clone())).collect();
+        Self { all: runtimes.into(), by_id }
+    }
+}
+
 /// All hosts.
 pub(crate) struct Fleet {
-    runtimes: Vec<Arc<HostRuntime>>,
-    by_id: HashMap<HostId, Arc<HostRuntime>>,
+    roster: RwLock<Roster>,
     table: Mutex<Table>,
     /// What operators say of them; the store's copy is the truth.
     settings: RwLock<HashMap<HostId, HostSettings>>,
@@ -104,42 +170,57 @@ pub(crate) struct Fleet {
     pub(crate) reading_settings: tokio::sync::Mutex<()>,
     /// The private fleets of the config.
     private: Vec<PrivateFleet>,
+    /// The private fleets that were added while the server ran.
+    pub(crate) added_fleets: RwLock<Vec<AddedFleet>>,
+    /// Added hosts that could not be connected, so that this is told once.
+    pub(crate) unusable: Mutex<HashSet<HostId>>,
+    /// Held while hosts or fleets are added or removed, so that one is judged by what the other left.
+    pub(crate) changing: tokio::sync::Mutex<()>,
     /// Rung when an operator said something.
     pub(crate) bell: Notify,
 }
 
 impl Fleet {
     pub(crate) fn new(setups: Vec<HostSetup>, private: Vec<PrivateFleet>) -> Self {
-        let runtimes: Vec<Arc<HostRuntime>> = setups
-            .into_iter()
-            .enumerate()
-            .map(|(number, setup)| {
-                let host = &setup.host;
-                let place = Arc::new(HostPlace {
-                    host: host.id.clone(),
-                    public_address: host.public_address,
-                    location: host.site.location.clone(),
-                    private_fleet: host.private_fleet.clone(),
-                    base_clock_mhz: host.base_clock_mhz,
-                    beacon: host.beacon.clone(),
-                });
-                let captures = Semaphore::new(crate::capture::CAPTURES_PER_HOST);
-                let log_reads = Semaphore::new(crate::logs::READS_PER_HOST);
-                Arc::new(HostRuntime { setup, place, captures, log_reads, number })
-            })
-            .collect();
-        let views = runtimes.iter().map(|runtime| HostView {
-            host: runtime.setup.host.clone(),
-            state: HostState {
-                free: Room { resources: runtime.setup.host.capacity, ports: 0 },
-                ..HostState::default()
-            },
-        });
-        let table = Table { hosts: Hosts::new(views.collect()), pools: Vec::new() };
-        let by_id = runtimes.iter().map(|runtime| (runtime.id().clone(), runtime.clone())).collect();
-        let (table, settings) = (Mutex::new(table), RwLock::default());
-        let (reading_settings, bell) = (tokio::sync::Mutex::default(), Notify::new());
-        Self { runtimes, by_id, table, settings, reading_settings, private, bell }
+        let runtimes: Vec<_> = setups.into_iter().map(|setup| HostRuntime::new(setup, None)).collect();
+        Self {
+            roster: RwLock::new(Roster::of(&runtimes)),
+            table: Mutex::new(Table::default().with(runtimes)),
+            settings: RwLock::default(),
+            reading_settings: tokio::sync::Mutex::default(),
+            private,
+            added_fleets: RwLock::default(),
+            unusable: Mutex::default(),
+            changing: tokio::sync::Mutex::default(),
+            bell: Notify::new(),
+        }
+    }
+
+    /// Takes a host in, in which nothing is free before [`Fleet::load_host`].
+    pub(crate) fn add(&self, setup: HostSetup, added: StoredHost) -> Arc<HostRuntime> {
+        let runtime = HostRuntime::new(setup, Some(added));
+        self.change(|runtimes| runtimes.push(runtime.clone()));
+        runtime
+    }
+
+    /// Takes a host out; its tasks end.
+    pub(crate) fn remove(&self, id: &HostId) {
+        if let Some(runtime) = self.find(id) {
+            runtime.gone.cancel();
+            // Another control plane may have ended what they lead to since the last resync, and there is none any more.
+            if let Some(front) = &runtime.setup.front {
+                front.deployments().into_iter().for_each(|deployment| front.close(deployment));
+            }
+        }
+        self.change(|runtimes| runtimes.retain(|runtime| runtime.id() != id));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Vec<Arc<HostRuntime>>)) {
+        let mut table = self.table.lock();
+        let mut runtimes = table.runtimes.clone();
+        change(&mut runtimes);
+        *self.roster.write() = Roster::of(&runtimes);
+        *table = std::mem::take(&mut *table).with(runtimes);
     }
 
     /// The private fleets, in the order of the config.
@@ -168,30 +249,32 @@ impl Fleet {
 
     /// Has placement follow what operators say, at `now`. The hosts that are to be emptied by stopping, and are not empty.
     pub(crate) fn apply_settings(&self, now: Timestamp) -> Vec<Arc<HostRuntime>> {
-        let standings: Vec<Standing> =
-            self.runtimes.iter().map(|runtime| self.standing(&runtime.setup.host, now)).collect();
         let mut to_empty = Vec::new();
-        let mut table = self.table.lock();
-        for (runtime, standing) in self.runtimes.iter().zip(standings) {
-            let view = &table.hosts.views()[runtime.number];
+        let mut guard = self.table.lock();
+        let Table { runtimes, hosts, .. } = &mut *guard;
+        for (number, runtime) in runtimes.iter().enumerate() {
+            let standing = self.standing(&runtime.setup.host, now);
+            let view = &hosts.views()[number];
             if standing.drain == Some(Drain::Stop) && view.state.free.resources != view.host.capacity {
                 to_empty.push(runtime.clone());
             }
             if view.is_cordoned() != standing.cordoned {
-                table.hosts.update(runtime.number, |state| state.cordoned = Some(standing.cordoned));
+                hosts.update(number, |state| state.cordoned = Some(standing.cordoned));
             }
         }
         to_empty
     }
 
-    pub(crate) fn all(&self) -> &[Arc<HostRuntime>] {
-        &self.runtimes
+    /// Every host: those of the config in its order, then the added ones.
+    pub(crate) fn all(&self) -> Arc<[Arc<HostRuntime>]> {
+        self.roster.read().all.clone()
     }
 
     /// The sites with a host that is not in a private fleet, each once, in the order of the configuration.
     pub(crate) fn shared_sites(&self) -> Vec<Arc<Site>> {
         let mut seen = HashSet::new();
-        let shared = self.runtimes.iter().map(|r| &r.setup.host).filter(|host| host.private_fleet.is_none());
+        let all = self.all();
+        let shared = all.iter().map(|r| &r.setup.host).filter(|host| host.private_fleet.is_none());
         shared.filter(|host| seen.insert(&host.site.id)).map(|host| host.site.clone()).collect()
     }
 
@@ -203,8 +286,8 @@ impl Fleet {
         considered.iter().filter(|one| usable(one)).map(|one| one.host.site.id.to_string()).collect()
     }
 
-    pub(crate) fn find(&self, id: &HostId) -> Option<&Arc<HostRuntime>> {
-        self.by_id.get(id)
+    pub(crate) fn find(&self, id: &HostId) -> Option<Arc<HostRuntime>> {
+        self.roster.read().by_id.get(id).cloned()
     }
 
     /// Replaces the mirror by what the store says.
@@ -217,19 +300,22 @@ impl Fleet {
         }
         let none = HashMap::new();
         let mut table = self.table.lock();
-        table.pools = self
-            .runtimes
-            .iter()
-            .map(|r| PortPool::new(r.setup.host.port_range.clone(), held.get(r.id()).unwrap_or(&none)))
-            .collect();
-        for runtime in &self.runtimes {
-            let capacity = runtime.setup.host.capacity;
-            let used = usage.iter().find(|u| u.host == *runtime.id()).map(|u| u.reserved).unwrap_or_default();
-            let mut free = capacity;
-            free.cpu.0 = capacity.cpu.0.saturating_sub(used.cpu.0);
-            free.memory.0 = capacity.memory.0.saturating_sub(used.memory.0);
-            let ports = u32::try_from(table.pools[runtime.number].len()).unwrap_or(u32::MAX);
-            table.hosts.update(runtime.number, |state| state.free = Room { resources: free, ports });
+        for number in 0..table.runtimes.len() {
+            let held = held.get(table.runtimes[number].id()).unwrap_or(&none);
+            table.load(number, usage, held);
+        }
+    }
+
+    /// The same for one host, as it is taken in.
+    pub(crate) fn load_host(&self, id: &HostId, usage: &[HostUsage], leases: &[PortLease]) {
+        let mut held: HashMap<u16, Option<Timestamp>> = HashMap::new();
+        for lease in leases.iter().filter(|lease| lease.host == *id) {
+            let free_at = held.entry(lease.port).or_insert(lease.free_at);
+            *free_at = (*free_at).zip(lease.free_at).map(|(a, b)| a.max(b));
+        }
+        let mut table = self.table.lock();
+        if let Some(number) = table.hosts.find(id) {
+            table.load(number, usage, &held);
         }
     }
 
@@ -248,7 +334,7 @@ impl Fleet {
             let summary = summary(&explain(ask, &table.hosts));
             return Err(NoHost { reasons, summary });
         };
-        let runtime = self.runtimes[chosen.number].clone();
+        let runtime = table.runtimes[chosen.number].clone();
         let Some(numbers) = table.pools[chosen.number].take(ports.len(), entropy) else {
             let summary = "no host has enough free ports for this deployment now".to_owned();
             return Err(NoHost { reasons, summary });
@@ -269,9 +355,10 @@ impl Fleet {
     pub(crate) fn undo(&self, choice: &Choice, resources: Resources) {
         let numbers: Vec<u16> = choice.ports.iter().map(|port| port.external).collect();
         let mut table = self.table.lock();
-        table.pools[choice.runtime.number].put_back(&numbers);
+        let Some(number) = table.hosts.find(choice.runtime.id()) else { return };
+        table.pools[number].put_back(&numbers);
         let room = Room { resources, ports: u32::try_from(numbers.len()).unwrap_or(0) };
-        table.hosts.update(choice.runtime.number, |state| grow(&mut state.free, room));
+        table.hosts.update(number, |state| grow(&mut state.free, room));
     }
 
     /// Gives capacity back at once and ports after `free_at`, as the store did.
@@ -282,10 +369,10 @@ impl Fleet {
         ports: &[PortBinding],
         free_at: Timestamp,
     ) {
-        let Some(runtime) = self.by_id.get(host) else { return };
         let mut table = self.table.lock();
-        table.pools[runtime.number].quarantine(ports.iter().map(|port| port.external), free_at);
-        table.hosts.update(runtime.number, |state| grow(&mut state.free, Room { resources, ports: 0 }));
+        let Some(number) = table.hosts.find(host) else { return };
+        table.pools[number].quarantine(ports.iter().map(|port| port.external), free_at);
+        table.hosts.update(number, |state| grow(&mut state.free, Room { resources, ports: 0 }));
     }
 
     /// Frees ports whose quarantine is over.
@@ -303,9 +390,9 @@ impl Fleet {
     pub(crate) fn set_health(&self, id: &HostId, probe: Option<HostProbe>) {
         let images =
             probe.map(|probe| (probe.filters_clients, Arc::new(probe.cached_images.into_iter().collect())));
-        let Some(runtime) = self.by_id.get(id) else { return };
         let mut table = self.table.lock();
-        table.hosts.update(runtime.number, |state| {
+        let Some(number) = table.hosts.find(id) else { return };
+        table.hosts.update(number, |state| {
             state.healthy = images.is_some();
             if let Some((filters_clients, images)) = images {
                 state.filters_clients = filters_clients;
@@ -316,9 +403,9 @@ impl Fleet {
 
     /// Notes that a host holds an image now.
     pub(crate) fn add_image(&self, id: &HostId, image: &str) {
-        let Some(runtime) = self.by_id.get(id) else { return };
         let mut table = self.table.lock();
-        table.hosts.update(runtime.number, |state| {
+        let Some(number) = table.hosts.find(id) else { return };
+        table.hosts.update(number, |state| {
             if !state.images.contains(image) {
                 let mut images = HashSet::clone(&state.images);
                 images.insert(image.to_owned());
@@ -329,8 +416,8 @@ impl Fleet {
 
     /// Whether a host holds an image.
     pub(crate) fn holds(&self, id: &HostId, image: &str) -> bool {
-        let Some(runtime) = self.by_id.get(id) else { return false };
-        self.table.lock().hosts.views().get(runtime.number).is_some_and(|v| v.state.images.contains(image))
+        let table = self.table.lock();
+        table.hosts.find(id).is_some_and(|number| table.hosts.views()[number].state.images.contains(image))
     }
 
     /// The share of the hosts that holds an image.
@@ -343,8 +430,8 @@ impl Fleet {
 
     /// Whether a host answered its last probe.
     pub(crate) fn is_healthy(&self, id: &HostId) -> bool {
-        let Some(runtime) = self.by_id.get(id) else { return false };
-        self.table.lock().hosts.views().get(runtime.number).is_some_and(|view| view.state.healthy)
+        let table = self.table.lock();
+        table.hosts.find(id).is_some_and(|number| table.hosts.views()[number].state.healthy)
     }
 }
 

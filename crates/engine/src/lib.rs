@@ -11,6 +11,7 @@
 //! request; `reconcile` is where the lifecycle is carried out.
 
 pub mod access_lists;
+pub mod added;
 pub mod apps;
 pub mod audit;
 pub mod available;
@@ -68,6 +69,7 @@ pub mod view;
 pub mod webhooks;
 mod workload;
 
+pub use added::ConnectHost;
 pub use clock::{Clock, Entropy, ManualClock, SystemClock};
 pub use deploy::{DeployOutcome, DeployRequest, EnvInput, Idempotency, Player, WebhookUrls};
 pub use engine::{Engine, Options, Parts};

@@ -94,7 +94,7 @@ impl Engine {
         self.need(actor, Scope::Read)?;
         let mut seen = BTreeSet::new();
         let mut beacons = Vec::new();
-        for runtime in self.inner.fleet.all() {
+        for runtime in self.inner.fleet.all().iter() {
             let host = &runtime.setup.host;
             let Some(beacon) = host.beacon.as_ref().filter(|_| host.private_fleet.is_none()) else {
                 continue;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use spawnpoint_model::geo::GeoPoint;
 use spawnpoint_model::host_settings::{HostSettings, Standing};
 use spawnpoint_model::query::{Page, Paged};
 use spawnpoint_model::site::{Host, PrivateFleet};
@@ -11,6 +12,7 @@ use spawnpoint_model::units::Resources;
 use spawnpoint_model::{HostId, Invalid};
 use spawnpoint_store::HostUsage;
 
+use crate::added::no_such_fleet;
 use crate::host_settings::not_found;
 use crate::hosts::HostRuntime;
 use crate::list::page_of;
@@ -31,6 +33,8 @@ pub struct HostReport {
     pub reserved: Resources,
     /// How many of them there are.
     pub deployments: u32,
+    /// It was added while the server ran; else it is in the config.
+    pub added: bool,
 }
 
 impl HostReport {
@@ -48,6 +52,8 @@ pub struct FleetReport {
     pub fleet: PrivateFleet,
     /// Its hosts; those that were given up are not among them.
     pub hosts: Vec<HostReport>,
+    /// It was added while the server ran; else it is in the config.
+    pub added: bool,
 }
 
 impl Engine {
@@ -62,31 +68,52 @@ impl Engine {
         page: Page,
     ) -> Result<(PrivateFleet, Paged<HostReport>), Error> {
         self.need(actor, Scope::Read)?;
-        let found = self.inner.fleet.private().iter().find(|known| known.name == fleet);
+        let found = self.fleets_that(|name| name == fleet).await?.into_iter().next();
         let found =
             found.ok_or_else(|| Invalid::new("fleet-name", "there is no private fleet with this name"))?;
-        let hosts = self.hosts_that(|host| host.private_fleet.as_deref() == Some(fleet)).await?;
-        let hosts = hosts.into_iter().filter(|host| !host.standing.retired).collect();
-        Ok((found.clone(), page_of(hosts, page)))
+        Ok((found.fleet, page_of(found.hosts, page)))
     }
 
-    /// Lists the private fleets in the order of the config.
+    /// Lists the private fleets in the order of the config, then those that were added by their names.
     ///
     /// # Errors
     /// `Forbidden` without `admin`.
     pub async fn list_private_fleets(&self, actor: &Actor, page: Page) -> Result<Paged<FleetReport>, Error> {
         self.need_unbound(actor)?;
+        Ok(page_of(self.fleets_that(|_| true).await?, page))
+    }
+
+    /// Shows one private fleet.
+    ///
+    /// # Errors
+    /// `NotFound`; `Forbidden` without `admin`.
+    pub async fn get_private_fleet(&self, actor: &Actor, name: &str) -> Result<FleetReport, Error> {
+        self.need_unbound(actor)?;
+        self.fleets_that(|known| known == name).await?.into_iter().next().ok_or_else(no_such_fleet)
+    }
+
+    async fn fleets_that(&self, wanted: impl Fn(&str) -> bool) -> Result<Vec<FleetReport>, Error> {
         let mut members: HashMap<String, Vec<HostReport>> = HashMap::new();
-        for host in self.hosts_that(|host| host.private_fleet.is_some()).await? {
+        for host in self.hosts_that(|host| host.private_fleet.as_deref().is_some_and(&wanted)).await? {
             if let Some(fleet) = host.host.private_fleet.clone().filter(|_| !host.standing.retired) {
                 members.entry(fleet).or_default().push(host);
             }
         }
-        let fleets = self.inner.fleet.private().iter().map(|fleet| FleetReport {
-            fleet: fleet.clone(),
-            hosts: members.remove(&fleet.name).unwrap_or_default(),
-        });
-        Ok(page_of(fleets.collect(), page))
+        let mut hosts_of = |name: &str| members.remove(name).unwrap_or_default();
+        let configured = self.inner.fleet.private().iter().filter(|fleet| wanted(&fleet.name));
+        let mut fleets: Vec<FleetReport> = configured
+            .map(|fleet| FleetReport { fleet: fleet.clone(), hosts: hosts_of(&fleet.name), added: false })
+            .collect();
+        let added = self.inner.fleet.added_fleets.read();
+        // One that the config declares as well is the config's.
+        let is_new = |name: &str| !self.inner.fleet.private().iter().any(|fleet| fleet.name == name);
+        for fleet in added.iter().filter(|fleet| wanted(&fleet.name) && is_new(&fleet.name)) {
+            let hosts = hosts_of(&fleet.name);
+            let first = hosts.first().map(|host| &host.host.site.location);
+            let first = first.map(|at| GeoPoint { latitude: at.latitude, longitude: at.longitude });
+            fleets.push(FleetReport { fleet: fleet.with_hosts(hosts.len(), first), hosts, added: true });
+        }
+        Ok(fleets)
     }
 
     /// Lists all hosts by their ids, shared ones and those that were given up too.
@@ -115,8 +142,9 @@ impl Engine {
     async fn hosts_that(&self, wanted: impl Fn(&Host) -> bool) -> Result<Vec<HostReport>, Error> {
         let usage = self.inner.store.host_usage().await?;
         let usage: HashMap<&HostId, &HostUsage> = usage.iter().map(|usage| (&usage.host, usage)).collect();
+        let all = self.inner.fleet.all();
         let mut runtimes: Vec<&Arc<HostRuntime>> =
-            self.inner.fleet.all().iter().filter(|runtime| wanted(&runtime.setup.host)).collect();
+            all.iter().filter(|runtime| wanted(&runtime.setup.host)).collect();
         runtimes.sort_unstable_by(|a, b| a.id().cmp(b.id()));
         let now = self.now();
         let report = |runtime: &Arc<HostRuntime>| {
@@ -129,6 +157,7 @@ impl Engine {
                 healthy: fleet.is_healthy(id),
                 reserved: usage.get(id).map(|usage| usage.reserved).unwrap_or_default(),
                 deployments: usage.get(id).map_or(0, |usage| usage.deployments),
+                added: runtime.added.is_some(),
             }
         };
         Ok(runtimes.into_iter().map(report).collect())

@@ -5,7 +5,7 @@
 //! | adopt | once, at start | each host is listed before anything is done on it; then every due row is woken |
 //! | watch | always, per host | hints from the engine wake rows |
 //! | resync | every 15 s, and when hints were lost, per host | probe, full list, differences; then strays are swept |
-//! | operators | every second, and when an operator said something of a host | cordons hosts, empties those that are drained |
+//! | operators | every second, and when an operator said something of a host | takes added hosts in and removed ones out, cordons hosts, empties those that are drained |
 //! | timers | when due | deadlines, `max_duration`, retention of errors |
 //! | turns | when there are any | rows that were found by the thousand are woken one after the other |
 //! | webhooks | when due | the outbox is sent |
@@ -21,12 +21,14 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use spawnpoint_driver::Hint;
 use spawnpoint_store::{StoreError, Tx};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use crate::Engine;
 use crate::hosts::HostRuntime;
@@ -53,21 +55,10 @@ pub(crate) async fn start(engine: &Engine) {
     });
     futures_util::future::join_all(adoptions).await;
     wake_all(engine).await;
-    for runtime in hosts {
-        let relist = Arc::new(Notify::new());
-        forever(engine, "watch", {
-            let (engine, runtime, relist) = (engine.clone(), runtime.clone(), relist.clone());
-            move || watch(engine.clone(), runtime.clone(), relist.clone())
-        });
-        forever(engine, "resync", {
-            let (engine, runtime) = (engine.clone(), runtime.clone());
-            move || resync(engine.clone(), runtime.clone(), relist.clone())
-        });
-        if !engine.inner.options.metrics.sample_every.is_zero() {
-            let inner = engine.clone();
-            forever(engine, "sample", move || crate::metrics::sample(inner.clone(), runtime.clone()));
-        }
+    for runtime in &hosts {
+        attend(engine, runtime, &Arc::new(Notify::new()));
     }
+    engine.inner.at_work.store(true, Ordering::SeqCst);
     for (name, task) in [
         ("operators", Task::Operators),
         ("timers", Task::Timers),
@@ -86,6 +77,32 @@ pub(crate) async fn start(engine: &Engine) {
     if !engine.inner.rows.is_exact() {
         let inner = engine.clone();
         forever(engine, "claim", move || claim(inner.clone()));
+    }
+}
+
+/// Begins the tasks of a host that was added while the server runs; it is compared with its rows at once.
+pub(crate) fn begin_host(engine: &Engine, runtime: &Arc<HostRuntime>) {
+    if engine.inner.at_work.load(Ordering::SeqCst) {
+        let relist = Arc::new(Notify::new());
+        relist.notify_one();
+        attend(engine, runtime, &relist);
+    }
+}
+
+/// The tasks of one host. They end when it is removed.
+fn attend(engine: &Engine, runtime: &Arc<HostRuntime>, relist: &Arc<Notify>) {
+    let gone = &runtime.gone;
+    forever_until(engine, gone, "watch", {
+        let (engine, runtime, relist) = (engine.clone(), runtime.clone(), relist.clone());
+        move || watch(engine.clone(), runtime.clone(), relist.clone())
+    });
+    forever_until(engine, gone, "resync", {
+        let (engine, runtime, relist) = (engine.clone(), runtime.clone(), relist.clone());
+        move || resync(engine.clone(), runtime.clone(), relist.clone())
+    });
+    if !engine.inner.options.metrics.sample_every.is_zero() {
+        let (inner, runtime) = (engine.clone(), runtime.clone());
+        forever_until(engine, gone, "sample", move || crate::metrics::sample(inner.clone(), runtime.clone()));
     }
 }
 
@@ -140,9 +157,21 @@ fn forever<F>(engine: &Engine, name: &'static str, task: impl Fn() -> F + Send +
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let stop = engine.inner.stop.clone();
+    forever_until(engine, &CancellationToken::new(), name, task);
+}
+
+/// The same, or until what it is for is gone.
+fn forever_until<F>(
+    engine: &Engine,
+    gone: &CancellationToken,
+    name: &'static str,
+    task: impl Fn() -> F + Send + 'static,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (stop, gone) = (engine.inner.stop.clone(), gone.clone());
     engine.inner.tracker.spawn(async move {
-        while !stop.is_cancelled() {
+        while !stop.is_cancelled() && !gone.is_cancelled() {
             let run = tokio::spawn(task());
             let abort = run.abort_handle();
             tokio::select! {
@@ -150,10 +179,12 @@ where
                     tracing::error!(task = name, error = %error, "a background task has failed; it begins again");
                 },
                 () = stop.cancelled() => abort.abort(),
+                () = gone.cancelled() => abort.abort(),
             }
             tokio::select! {
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
                 () = stop.cancelled() => {}
+                () = gone.cancelled() => {}
             }
         }
     });

@@ -48,7 +48,7 @@ impl Engine {
         if row.state.phase != Phase::Starting {
             return Observation::Running { listening: true };
         }
-        self.observe_ports(row, runtime).await
+        self.observe_ports(row, &runtime).await
     }
 
     async fn observe_ports(&self, row: &Deployment, runtime: &HostRuntime) -> Observation {
@@ -72,8 +72,7 @@ impl Engine {
 
     /// Makes and starts the workload, pulling its image first if that is needed.
     pub(crate) async fn start_workload(&self, row: &Deployment) -> Observation {
-        let Some(runtime) = row.state.host.as_ref().and_then(|host| self.inner.fleet.find(host)).cloned()
-        else {
+        let Some(runtime) = row.state.host.as_ref().and_then(|host| self.inner.fleet.find(host)) else {
             return Observation::Unreachable;
         };
         let view = match self.view(row.clone().into()).await {
@@ -255,8 +254,8 @@ impl Engine {
             return Observation::Unreachable;
         };
         // Two readings: neither waits for the other, and what one cannot have, the other may.
-        let captured = Box::pin(self.capture(row, runtime));
-        let (captured, ()) = tokio::join!(captured, Box::pin(self.spool_log(row, runtime)));
+        let captured = Box::pin(self.capture(row, &runtime));
+        let (captured, ()) = tokio::join!(captured, Box::pin(self.spool_log(row, &runtime)));
         match runtime.driver().remove(row.workload()).await {
             Ok(()) => {
                 if let Some(front) = &runtime.setup.front {

@@ -71,9 +71,12 @@ pub enum Command {
     /// Look at webhooks that were given up, and send them again
     #[command(subcommand)]
     Webhook(WebhookCommand),
-    /// List hosts, cordon and drain them, say when one is given up
+    /// List hosts, add and remove them, cordon and drain them, say when one is given up
     #[command(subcommand)]
     Host(HostCommand),
+    /// List private fleets, create and delete them
+    #[command(subcommand)]
+    Fleet(FleetCommand),
     /// Print the version
     Version,
 }
@@ -144,19 +147,26 @@ pub enum WebhookCommand {
 pub enum HostCommand {
     /// List all hosts with their state and what is held on them
     List,
+    /// Add a host beside those of the configuration
+    Add(Box<NewHostArgs>),
+    /// Remove a host that was added, once nothing runs there
+    Remove {
+        /// The host's name
+        host: String,
+    },
     /// Take no new deployments on a host; what runs there goes on
     Cordon {
-        /// The host's name in the configuration
+        /// The host's name
         host: String,
     },
     /// Take new deployments on a host again
     Uncordon {
-        /// The host's name in the configuration
+        /// The host's name
         host: String,
     },
     /// Empty a host: take no new deployments there, and wait for those that run or stop them
     Drain {
-        /// The host's name in the configuration
+        /// The host's name
         host: String,
         /// Stop what runs there, with its grace; without it everything ends when it ends
         #[arg(long)]
@@ -167,7 +177,7 @@ pub enum HostCommand {
     },
     /// Give a host up at some time: it is drained by stopping then, and its fleet does not list it any more
     Delete {
-        /// The host's name in the configuration
+        /// The host's name
         host: String,
         /// When: 2026-04-11T08:30:12Z, or 90m, 12h or 30d from now
         #[arg(long, value_name = "TIME")]
@@ -175,8 +185,86 @@ pub enum HostCommand {
     },
     /// Keep a host that was to be given up
     Keep {
-        /// The host's name in the configuration
+        /// The host's name
         host: String,
+    },
+}
+
+/// A host that is added. What is left out is as in the configuration.
+#[derive(Debug, Args)]
+pub struct NewHostArgs {
+    /// Its name
+    pub host: String,
+    /// The site of the configuration in which it stands
+    #[arg(long)]
+    pub site: String,
+    /// Where players reach it [default: where its engine is]
+    #[arg(long, value_name = "IP")]
+    pub public_address: Option<String>,
+    /// docker or fake [default: docker]
+    #[arg(long)]
+    pub driver: Option<String>,
+    /// An engine that a host of the configuration has, or tcp://ADDRESS:PORT of another machine (added_hosts.tls)
+    #[arg(long, value_name = "URL")]
+    pub endpoint: Option<String>,
+    /// What may be given out, 1024 = one vCPU [default: measured]
+    #[arg(long, value_name = "N", requires = "memory_mib")]
+    pub cpu_units: Option<u32>,
+    /// What may be given out, MiB [default: measured]
+    #[arg(long, value_name = "N", requires = "cpu_units")]
+    pub memory_mib: Option<u32>,
+    /// Host ports that may be given out [default: 30000-32767]
+    #[arg(long, value_name = "FIRST-LAST")]
+    pub port_range: Option<String>,
+    /// The private fleet it belongs to [default: none, a shared host]
+    #[arg(long, value_name = "FLEET")]
+    pub private_fleet: Option<String>,
+    /// Address or name of the beacon near it [default: its own address]
+    #[arg(long, value_name = "NAME")]
+    pub beacon_host: Option<String>,
+    /// UDP port of the beacon near it
+    #[arg(long, value_name = "PORT")]
+    pub beacon_udp_port: Option<u16>,
+    /// TCP port of the beacon near it
+    #[arg(long, value_name = "PORT")]
+    pub beacon_tcp_port: Option<u16>,
+    /// What game servers are told of its CPU [default: 3000]
+    #[arg(long, value_name = "MHZ")]
+    pub base_clock_mhz: Option<u32>,
+    /// baseline or restricted [default: baseline]
+    #[arg(long)]
+    pub security: Option<String>,
+}
+
+/// Private fleets.
+#[derive(Debug, Subcommand)]
+pub enum FleetCommand {
+    /// List private fleets with their hosts
+    List,
+    /// Create a private fleet beside those of the configuration
+    Create {
+        /// Its name
+        fleet: String,
+        /// Where its hosts are meant to stand, degrees north [default: where the first one stands]
+        #[arg(long, requires = "longitude", allow_negative_numbers = true)]
+        latitude: Option<f64>,
+        /// Degrees east
+        #[arg(long, requires = "latitude", allow_negative_numbers = true)]
+        longitude: Option<f64>,
+        /// How far around it
+        #[arg(long, requires = "latitude")]
+        radius_km: Option<f64>,
+        /// What that place is called [default: as the fleet]
+        #[arg(long, requires = "latitude")]
+        label: Option<String>,
+        /// How many hosts are wanted there [default: as many as there are]
+        #[arg(long, requires = "latitude")]
+        desired_hosts: Option<u32>,
+    },
+    /// Delete a private fleet that was created so, once it has no hosts
+    Delete {
+        /// Its name
+        fleet: String,
     },
 }
 

@@ -10,6 +10,7 @@
 //! The defaults are written twice: in the `Default` of each section, and with their explanation in
 //! `config.default.toml`. A test compares the two.
 
+mod added;
 mod beacons;
 mod env;
 mod fleets;
@@ -72,6 +73,8 @@ pub struct Config {
     pub beacon: OwnBeacon,
     /// The listener for game servers.
     pub callback: Callback,
+    /// Hosts that are added over the API.
+    pub added_hosts: AddedHosts,
     /// How long records are kept.
     pub retention: Retention,
     /// What deployments use.
@@ -385,6 +388,15 @@ pub struct Log {
     pub format: LogFormat,
     /// What is logged.
     pub level: LogLevel,
+}
+
+/// What hosts that are added over the API may be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AddedHosts {
+    /// With it they may be engines on any machine, connected to with these files; without it only engines that hosts of
+    /// the configuration have.
+    pub tls: Option<TlsFiles>,
 }
 
 /// A site.

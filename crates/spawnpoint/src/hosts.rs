@@ -9,16 +9,18 @@ use spawnpoint_driver::Driver;
 use spawnpoint_driver::fake::{FakeConfig, FakeDriver};
 use spawnpoint_driver_docker as docker;
 use spawnpoint_driver_docker::{DockerDriver, DockerEngine, EngineConfig};
-use spawnpoint_engine::{Clock as _, HostSetup};
+use spawnpoint_engine::{Clock as _, HostSetup, SystemClock};
 use spawnpoint_model::site::Host;
 use spawnpoint_model::units::Resources;
 use spawnpoint_model::{CpuUnits, HostId, MemoryMib};
 use spawnpoint_store::{Store, Tx};
 use tokio::net::UdpSocket;
 
+use crate::added_hosts::Connector;
 use crate::config::{Config, DriverPlan, Endpoint, HostPlan, Plan};
 use crate::failure::Failure;
 use crate::opened::Opened;
+use crate::tls::Fronts;
 
 /// How long a host may take to answer at the start.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -27,7 +29,7 @@ const PIDS_MAX: u32 = 1024;
 /// Of a measured host's memory one part in so many is left to the host itself.
 const MEMORY_KEPT: u32 = 16;
 /// What a fake host without a capacity has: 4096 vCPU and 8 TiB.
-const FAKE_CAPACITY: Resources = Resources { cpu: CpuUnits(4 << 20), memory: MemoryMib(8 << 20) };
+pub const FAKE_CAPACITY: Resources = Resources { cpu: CpuUnits(4 << 20), memory: MemoryMib(8 << 20) };
 
 /// The hosts, and the engines of this machine under them.
 pub struct Hosts {
@@ -35,13 +37,27 @@ pub struct Hosts {
     pub setups: Vec<HostSetup>,
     /// Engines whose containers reach this machine by their gateway.
     pub local_engines: Vec<Arc<DockerEngine>>,
+    /// Connects hosts that are added later.
+    pub connector: Arc<Connector>,
+}
+
+/// What a host is connected with besides its configuration.
+#[derive(Clone)]
+pub struct Base {
+    /// The rows.
+    pub store: Store,
+    /// Time.
+    pub clock: Arc<SystemClock>,
+    /// Ends TLS in front of its ports; `None` = nobody serves.
+    pub fronts: Option<Arc<Fronts>>,
 }
 
 impl Hosts {
     /// Takes network and firewall rules off this machine's engines if no workload is left, not even an ended one.
     pub async fn tidy(&self) {
-        for setup in &self.setups {
-            if !setup.driver.list().await.is_ok_and(|left| left.is_empty()) {
+        let configured = self.setups.iter().map(|setup| setup.driver.clone());
+        for driver in configured.chain(self.connector.drivers()) {
+            if !driver.list().await.is_ok_and(|left| left.is_empty()) {
                 return;
             }
         }
@@ -53,49 +69,98 @@ impl Hosts {
     }
 }
 
-/// Connects to every host. A host that does not answer now is taken with what was measured of it before.
+/// Connects to every host. A host that does not answer now is taken with what was measured of it before. Whoever serves gives
+/// `fronts`.
 ///
 /// # Errors
 /// A host that was never measured does not answer, or an endpoint's certificates cannot be read.
-pub async fn connect(config: &Config, plan: &Plan, opened: &Opened) -> Result<Hosts, Failure> {
+pub async fn connect(
+    config: &Config,
+    plan: &Plan,
+    opened: &Opened,
+    fronts: Option<Arc<Fronts>>,
+) -> Result<Hosts, Failure> {
     let mut engines: BTreeMap<Endpoint, Arc<DockerEngine>> = BTreeMap::new();
+    let base = Base { store: opened.store.clone(), clock: opened.clock.clone(), fronts };
     let mut setups = Vec::new();
     for planned in &plan.hosts {
-        let (driver, callback_url, ends_tls): (Arc<dyn Driver>, _, _) = match &planned.driver {
+        let reached = match &planned.driver {
             DriverPlan::Docker(endpoint) => {
                 let engine = match engines.get(endpoint) {
                     Some(engine) => engine.clone(),
                     None => {
-                        let engine = connect_docker(config, endpoint, &planned.id, opened)?;
+                        let engine = connect_docker(config, endpoint, &planned.id, &opened.store)?;
                         engines.insert(endpoint.clone(), engine.clone());
                         engine
                     }
                 };
-                let callback_url = callback_url(config, endpoint, &engine, &opened.store).await;
-                let ends_tls = endpoint.is_local() && reaches_containers(planned, &engine).await;
-                (Arc::new(DockerDriver::new(engine, planned.id.clone())), callback_url, ends_tls)
+                Reached::docker(config, planned, endpoint, engine, &opened.store).await
             }
-            // It pretends to end TLS as well.
-            DriverPlan::Fake => (fake(planned, opened).await?, None, true),
+            DriverPlan::Fake => Reached::fake(planned, planned.capacity, &base).await?,
         };
         let capacity = match (planned.capacity, &planned.driver) {
             (Some(capacity), _) => capacity,
             (None, DriverPlan::Fake) => FAKE_CAPACITY,
-            (None, DriverPlan::Docker(_)) => measured(planned, driver.as_ref(), &opened.store).await?,
+            (None, DriverPlan::Docker(_)) => {
+                measured(planned, reached.driver.as_ref(), &opened.store).await?
+            }
         };
-        setups.push(HostSetup {
+        setups.push(base.setup(planned, capacity, reached));
+    }
+    let connector = Arc::new(Connector::new(config, plan, base, engines.clone()));
+    let local_engines =
+        engines.into_iter().filter(|(endpoint, _)| endpoint.is_local()).map(|(_, engine)| engine);
+    Ok(Hosts { setups, local_engines: local_engines.collect(), connector })
+}
+
+/// How a host is reached.
+pub struct Reached {
+    /// What runs workloads on it.
+    pub driver: Arc<dyn Driver>,
+    /// Where its containers reach the API.
+    callback_url: Option<String>,
+    /// TLS can be ended in front of its ports.
+    ends_tls: bool,
+}
+
+impl Reached {
+    /// By a Docker engine.
+    pub async fn docker(
+        config: &Config,
+        planned: &HostPlan,
+        endpoint: &Endpoint,
+        engine: Arc<DockerEngine>,
+        store: &Store,
+    ) -> Self {
+        let callback_url = callback_url(config, endpoint, &engine, store).await;
+        let ends_tls = endpoint.is_local() && reaches_containers(planned, &engine).await;
+        Self { driver: Arc::new(DockerDriver::new(engine, planned.id.clone())), callback_url, ends_tls }
+    }
+
+    /// Not at all: it pretends, and pretends to end TLS as well.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn fake(planned: &HostPlan, total: Option<Resources>, base: &Base) -> Result<Self, Failure> {
+        let driver = fake(&planned.id, total.unwrap_or(FAKE_CAPACITY), base).await?;
+        Ok(Self { driver, callback_url: None, ends_tls: true })
+    }
+}
+
+impl Base {
+    /// A host that is connected, with a front where TLS can be ended and somebody serves.
+    pub fn setup(&self, planned: &HostPlan, capacity: Resources, reached: Reached) -> HostSetup {
+        let Reached { driver, callback_url, ends_tls } = reached;
+        let fronts = self.fronts.as_ref().filter(|_| ends_tls && planned.driver != DriverPlan::Fake);
+        HostSetup {
             host: Arc::new(host(planned, capacity, ends_tls)),
             driver,
             callback_url,
             security: planned.security,
             pids_max: PIDS_MAX,
-            // Put there by whoever serves.
-            front: None,
-        });
+            front: fronts.map(|fronts| fronts.stand_before(planned.public_address)),
+        }
     }
-    let local_engines =
-        engines.into_iter().filter(|(endpoint, _)| endpoint.is_local()).map(|(_, engine)| engine);
-    Ok(Hosts { setups, local_engines: local_engines.collect() })
 }
 
 fn host(planned: &HostPlan, capacity: Resources, ends_tls: bool) -> Host {
@@ -130,15 +195,19 @@ impl From<&Endpoint> for docker::Endpoint {
     }
 }
 
-fn connect_docker(
+/// A connection to a Docker engine. Nothing is sent yet.
+///
+/// # Errors
+/// Its certificates cannot be read.
+pub fn connect_docker(
     config: &Config,
     endpoint: &Endpoint,
     host: &HostId,
-    opened: &Opened,
+    store: &Store,
 ) -> Result<Arc<DockerEngine>, Failure> {
     let engine = EngineConfig {
         endpoint: endpoint.into(),
-        installation: opened.store.installation().clone(),
+        installation: store.installation().clone(),
         callback_port: Some(config.callback.port),
     };
     DockerEngine::connect(engine).map_err(|err| {
@@ -149,15 +218,12 @@ fn connect_docker(
 }
 
 /// A fake host. Its workloads lived in the last process, so those that rows know are taken as living on.
-async fn fake(planned: &HostPlan, opened: &Opened) -> Result<Arc<dyn Driver>, Failure> {
-    let clock = opened.clock.clone();
-    let config = FakeConfig {
-        total: Some(planned.capacity.unwrap_or(FAKE_CAPACITY)),
-        host_deadlines: false,
-        clock: Some(Arc::new(move || clock.now())),
-    };
-    let driver = FakeDriver::new(opened.store.installation(), planned.id.clone(), config);
-    let rows = opened.store.live_deployments().await?;
+async fn fake(id: &HostId, total: Resources, base: &Base) -> Result<Arc<dyn Driver>, Failure> {
+    let clock = base.clock.clone();
+    let config =
+        FakeConfig { total: Some(total), host_deadlines: false, clock: Some(Arc::new(move || clock.now())) };
+    let driver = FakeDriver::new(base.store.installation(), id.clone(), config);
+    let rows = base.store.live_deployments().await?;
     let live = rows.iter().filter(|row| row.state.phase.may_have_workload());
     driver.remember(live.filter_map(|row| Some((row.workload(), row.state.host.clone()?))));
     Ok(Arc::new(driver))
@@ -207,17 +273,12 @@ async fn reaches_containers(planned: &HostPlan, engine: &DockerEngine) -> bool {
 /// What there is on a host, less a little for the host itself; what it was the last time if it does not answer now.
 async fn measured(planned: &HostPlan, driver: &dyn Driver, store: &Store) -> Result<Resources, Failure> {
     let setting = format!("measured capacity of {}", planned.id);
-    let reason = match tokio::time::timeout(PATIENCE, driver.probe()).await {
-        Ok(Ok(probe)) => match probe.total {
-            Some(Resources { cpu, memory: MemoryMib(memory) }) => {
-                let capacity = Resources { cpu, memory: MemoryMib(memory - memory / MEMORY_KEPT) };
-                remember(store, &setting, &format!("{} {}", capacity.cpu.0, capacity.memory.0)).await;
-                return Ok(capacity);
-            }
-            None => "it does not tell what it has".to_owned(),
-        },
-        Ok(Err(err)) => err.to_string(),
-        Err(_) => format!("no answer within {} s", PATIENCE.as_secs()),
+    let reason = match measure(driver).await {
+        Ok(capacity) => {
+            remember(store, &setting, &format!("{} {}", capacity.cpu.0, capacity.memory.0)).await;
+            return Ok(capacity);
+        }
+        Err(reason) => reason,
     };
     let known = store.find_setting(&setting).await?;
     let numbers = known.as_deref().and_then(|text| text.split_once(' '));
@@ -229,6 +290,23 @@ async fn measured(planned: &HostPlan, driver: &dyn Driver, store: &Store) -> Res
         "host {} ({}) cannot be measured: {reason}; start its engine (scripts/demo.sh can), or give the host a capacity in the configuration",
         planned.id, planned.driver
     )))
+}
+
+/// What there is on a host now, less a little for the host itself.
+///
+/// # Errors
+/// Why it cannot be told.
+pub async fn measure(driver: &dyn Driver) -> Result<Resources, String> {
+    match tokio::time::timeout(PATIENCE, driver.probe()).await {
+        Ok(Ok(probe)) => match probe.total {
+            Some(Resources { cpu, memory: MemoryMib(memory) }) => {
+                Ok(Resources { cpu, memory: MemoryMib(memory - memory / MEMORY_KEPT) })
+            }
+            None => Err("it does not tell what it has".to_owned()),
+        },
+        Ok(Err(err)) => Err(err.to_string()),
+        Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
+    }
 }
 
 /// Notes a fact about a host for a start at which the host is away. If that fails, only such a start is worse off.

@@ -1,6 +1,7 @@
-//! `audit`, `token`, `webhook` and `host`: they ask the server that runs on the data directory, or do the same on the store directly
+//! `audit`, `token`, `webhook`, `host` and `fleet`: they ask the server that runs on the data directory, or do the same on the store directly
 //! if none runs.
 
+pub mod fleets;
 pub mod hosts;
 
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use spawnpoint_api::dates::V2Date;
 use spawnpoint_engine::positions::NoPositions;
 use spawnpoint_engine::tokens::NewToken;
-use spawnpoint_engine::{Clock as _, Engine, Parts};
+use spawnpoint_engine::{Clock as _, ConnectHost, Engine, Parts};
 use spawnpoint_model::query::Page;
 use spawnpoint_model::token::{Actor, Scope, Token};
 use spawnpoint_model::{AppName, Timestamp, TokenId};
@@ -74,12 +75,13 @@ pub async fn find_server(loaded: &Loaded, variables: &Variables) -> Result<Optio
 async fn open(loaded: &Loaded, mode: Mode, with_hosts: bool) -> Result<Reach, Failure> {
     let opened = Opened::open(&loaded.config, mode).await?;
     let hosts = match with_hosts {
-        true => Some(crate::hosts::connect(&loaded.config, &loaded.plan, &opened).await?),
+        true => Some(crate::hosts::connect(&loaded.config, &loaded.plan, &opened, None).await?),
         false => None,
     };
     let setups = hosts.as_ref().map(|hosts| hosts.setups.clone()).unwrap_or_default();
     let parts = Parts {
         private_fleets: loaded.plan.private_fleets.clone(),
+        connect: hosts.as_ref().map(|hosts| hosts.connector.clone() as Arc<dyn ConnectHost>),
         ..parts(&loaded.config, &opened, Arc::new(NoPositions), loaded.config.api.listen, setups)
     };
     Ok(Reach::Store(Engine::open_for_audit(parts).await?, hosts))

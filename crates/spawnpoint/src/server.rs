@@ -88,12 +88,12 @@ impl Server {
             OwnBeacon { enabled: false, .. } => None,
             own => Some(Listeners::bind(own.listen, own.udp_port, own.tcp_port).await?),
         };
-        let mut hosts = hosts::connect(config, plan, &opened).await?;
-        let mut tls = Tls::open(config, plan, opened.clock.clone(), DRAIN)?;
-        tls.stand_before(plan, &mut hosts)?;
+        let tls = Tls::open(config, plan, opened.clock.clone(), DRAIN)?;
+        let hosts = hosts::connect(config, plan, &opened, Some(tls.fronts.clone())).await?;
         let (admin_token, is_first_start) = admin_token(&config.data.dir, &opened.entropy, variables)?;
         let parts = Parts {
             private_fleets: plan.private_fleets.clone(),
+            connect: Some(hosts.connector.clone()),
             ..parts(config, &opened, positions, address, hosts.setups.clone())
         };
         let engine = Engine::start(parts).await?;
@@ -191,7 +191,7 @@ impl Server {
     }
 }
 
-/// What the engine is made of, but for the private fleets.
+/// What the engine is made of, but for the private fleets and what connects added hosts.
 #[must_use]
 pub fn parts(
     config: &Config,
@@ -226,6 +226,7 @@ pub fn parts(
         vault: opened.vault.clone(),
         hosts,
         private_fleets: Vec::new(),
+        connect: None,
     }
 }
 

@@ -12,11 +12,12 @@
 use std::collections::HashSet;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
+use parking_lot::Mutex;
 use spawnpoint_engine::{Clock, Front, FrontError, Guests, SystemClock};
 use spawnpoint_model::{DeploymentId, WorkloadId};
 use spawnpoint_tls::{Acceptor, Authority, Identity, Limits, Proxy, Route, TlsStream, load};
@@ -24,9 +25,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{CertificateFiles, Config, DriverPlan, Plan};
+use crate::config::{CertificateFiles, Config, Plan};
 use crate::failure::Failure;
-use crate::hosts::Hosts;
 use crate::keys;
 
 /// Between two looks at the files.
@@ -42,9 +42,8 @@ pub type TlsConfig = Arc<rustls::ServerConfig>;
 /// Everything of this process that speaks TLS.
 pub struct Tls {
     api: Option<Shown>,
-    ports: Shown,
-    fronts: Vec<Arc<HostFront>>,
-    limits: Limits,
+    /// What ends TLS in front of deployments' ports.
+    pub fronts: Arc<Fronts>,
     reload: Arc<Notify>,
     clock: Arc<SystemClock>,
 }
@@ -59,14 +58,21 @@ struct Shown {
 #[derive(Clone)]
 enum Source {
     Files(CertificateFiles),
-    Own { authority: Arc<Authority>, names: Vec<String> },
+    /// For these names, and the addresses of hosts that were added.
+    Own {
+        authority: Arc<Authority>,
+        names: Vec<String>,
+        standing: Arc<Standing>,
+    },
 }
 
 impl Source {
     fn read(&self, clock: &SystemClock) -> Result<Arc<rustls::sign::CertifiedKey>, Failure> {
         let made = match self {
             Self::Files(files) => load(&files.certificate, &files.key),
-            Self::Own { authority, names } => authority.issue(names, seconds(clock)),
+            Self::Own { authority, names, standing } => {
+                authority.issue(&with_addresses(names.clone(), standing.addresses()), seconds(clock))
+            }
         };
         made.map_err(|err| Failure::new(err.to_string()))
     }
@@ -144,11 +150,13 @@ impl Tls {
         };
         let api =
             config.api.tls.clone().map(|files| at("api.tls", show(Source::Files(files)))).transpose()?;
+        let standing = Arc::new(Standing::default());
         let ports = match config.tls.files() {
             Some(files) => at("tls.certificate", show(Source::Files(files)))?,
             None => {
                 let names = names(config, plan.hosts.iter().map(|host| host.public_address));
-                show(Source::Own { authority: Arc::new(authority(config)?), names })?
+                let authority = Arc::new(authority(config)?);
+                show(Source::Own { authority, names, standing: standing.clone() })?
             }
         };
         let limits = Limits {
@@ -157,25 +165,9 @@ impl Tls {
             idle: Duration::from_secs(config.tls.idle_seconds.into()),
             drain,
         };
-        let (fronts, reload) = (Vec::new(), Arc::new(Notify::new()));
-        Ok(Self { api, ports, fronts, limits, reload, clock })
-    }
-
-    /// Puts a front before every host that has containers on this machine.
-    ///
-    /// # Errors
-    /// Never with the TLS that is built in.
-    pub fn stand_before(&mut self, plan: &Plan, hosts: &mut Hosts) -> Result<(), Failure> {
-        let config = server_config(&self.ports)?;
-        for (setup, planned) in hosts.setups.iter_mut().zip(&plan.hosts) {
-            if planned.driver == DriverPlan::Fake || !setup.host.ends_tls {
-                continue;
-            }
-            let front = Arc::new(HostFront(Proxy::new(config.clone(), self.limits)));
-            setup.front = Some(front.clone());
-            self.fronts.push(front);
-        }
-        Ok(())
+        let config = server_config(&ports)?;
+        let fronts = Arc::new(Fronts { shown: ports, config, limits, clock: clock.clone(), standing });
+        Ok(Self { api, fronts, reload: Arc::new(Notify::new()), clock })
     }
 
     /// How the API speaks TLS; `None` = it does not.
@@ -193,7 +185,7 @@ impl Tls {
 
     /// Replaces certificates whose files change, until `stop`.
     pub fn watch(&self, stop: CancellationToken) -> impl Future<Output = ()> + Send + 'static {
-        let shown: Vec<Shown> = self.api.iter().chain([&self.ports]).cloned().collect();
+        let shown: Vec<Shown> = self.api.iter().chain([&self.fronts.shown]).cloned().collect();
         let (reload, clock) = (self.reload.clone(), self.clock.clone());
         let watching = async move {
             let mut known: Vec<Stamp> = shown.iter().map(|shown| shown.source.stamp(&clock)).collect();
@@ -228,7 +220,8 @@ impl Tls {
 
     /// Closes all ports.
     pub async fn close(&self) {
-        futures_util::future::join_all(self.fronts.iter().map(|front| front.0.close())).await;
+        let all = self.fronts.standing.fronts();
+        futures_util::future::join_all(all.iter().map(|front| front.0.close())).await;
     }
 }
 
@@ -239,15 +232,70 @@ fn server_config(shown: &Shown) -> Result<TlsConfig, Failure> {
 /// What certificates of our own authority are for.
 fn names(config: &Config, hosts: impl Iterator<Item = IpAddr>) -> Vec<String> {
     let suffix = &config.domain.suffix;
-    let mut names = vec![format!("*.{suffix}"), suffix.clone(), "localhost".to_owned()];
-    for address in
-        ["127.0.0.1".to_owned(), "::1".to_owned()].into_iter().chain(hosts.map(|ip| ip.to_string()))
-    {
+    let names = vec![format!("*.{suffix}"), suffix.clone(), "localhost".to_owned()];
+    let here = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+    with_addresses(names, here.into_iter().chain(hosts))
+}
+
+/// These names and addresses, each once.
+fn with_addresses(mut names: Vec<String>, addresses: impl IntoIterator<Item = IpAddr>) -> Vec<String> {
+    for address in addresses {
+        let address = address.to_string();
         if !names.contains(&address) {
             names.push(address);
         }
     }
     names
+}
+
+/// Puts fronts before hosts that have containers on this machine, those that are added later too.
+pub struct Fronts {
+    shown: Shown,
+    config: TlsConfig,
+    limits: Limits,
+    clock: Arc<SystemClock>,
+    standing: Arc<Standing>,
+}
+
+impl Fronts {
+    /// A front for a host that players reach at this address, for as long as somebody has it. What is shown is for that
+    /// address, too, if it comes from our own authority.
+    pub fn stand_before(&self, address: IpAddr) -> Arc<dyn Front> {
+        let front = Arc::new(HostFront(Proxy::new(self.config.clone(), self.limits)));
+        self.standing.put(&front, address);
+        if let Source::Own { names, .. } = &self.shown.source
+            && !names.contains(&address.to_string())
+        {
+            match self.shown.source.read(&self.clock) {
+                Ok(certificate) => self.shown.identity.replace(certificate),
+                Err(error) => {
+                    tracing::warn!(%address, error = %error, "the certificate is not for the address of a new host");
+                }
+            }
+        }
+        front
+    }
+}
+
+/// The fronts that somebody has, and where players reach their hosts.
+#[derive(Default)]
+struct Standing(Mutex<Vec<(Weak<HostFront>, IpAddr)>>);
+
+impl Standing {
+    fn put(&self, front: &Arc<HostFront>, address: IpAddr) {
+        let mut all = self.0.lock();
+        all.retain(|(front, _)| front.strong_count() > 0);
+        all.push((Arc::downgrade(front), address));
+    }
+
+    fn addresses(&self) -> Vec<IpAddr> {
+        let all = self.0.lock();
+        all.iter().filter(|(front, _)| front.strong_count() > 0).map(|(_, address)| *address).collect()
+    }
+
+    fn fronts(&self) -> Vec<Arc<HostFront>> {
+        self.0.lock().iter().filter_map(|(front, _)| front.upgrade()).collect()
+    }
 }
 
 /// The front of one host.

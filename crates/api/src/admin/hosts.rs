@@ -22,6 +22,23 @@ use crate::path::Segments;
 use crate::state::ApiState;
 use crate::wire::{self, fleet_hosts::DeleteScheduleBody};
 
+/// Where something is declared.
+#[derive(Serialize, ToSchema)]
+#[schema(as = DeclaredIn, example = "config")]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Declared {
+    /// In the configuration: it is changed there.
+    Config,
+    /// It was added over the API, and can be removed over it.
+    Api,
+}
+
+impl Declared {
+    pub(crate) const fn of(added: bool) -> Self {
+        if added { Self::Api } else { Self::Config }
+    }
+}
+
 /// A host.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Host)]
@@ -32,6 +49,7 @@ pub(crate) struct HostBody<'a> {
     site: &'a str,
     #[schema(required, example = "tournament")]
     private_fleet: Option<&'a str>,
+    declared: Declared,
     /// Its driver answers.
     #[schema(example = true)]
     healthy: bool,
@@ -72,7 +90,7 @@ pub(crate) struct HostBody<'a> {
 
 impl<'a> HostBody<'a> {
     pub(crate) fn of(report: &'a HostReport) -> Self {
-        let HostReport { host, settings, standing, healthy, reserved, deployments } = report;
+        let HostReport { host, settings, standing, healthy, reserved, deployments, added } = report;
         Self {
             host_id: host.id.as_str(),
             site: host.site.id.as_str(),
@@ -83,6 +101,7 @@ impl<'a> HostBody<'a> {
             drained: standing.drain.is_some() && *deployments == 0,
             retired: standing.retired,
             deployments: *deployments,
+            declared: Declared::of(*added),
             allocated_cpu_units: reserved.cpu.0,
             allocated_memory_mib: reserved.memory.0,
             allocatable_cpu_units: host.capacity.cpu.0,

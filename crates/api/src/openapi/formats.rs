@@ -20,6 +20,10 @@ pub fn describe(format: &str) -> Option<(String, &'static str)> {
     Some(match format {
         "deployment-id" => ("^[0-9a-f]{12}$".to_owned(), "5d1e07a9c34b"),
         "session-id" => ("^[0-9a-f]{12}-s$".to_owned(), "5d1e07a9c34b-s"),
+        // Of a site, a host, a private fleet.
+        "plain-name" => (r"^(?!\.{1,2}$)[A-Za-z0-9._-]{1,63}$".to_owned(), "chicago-1"),
+        "ip-address" => (r"^[0-9a-fA-F:.]{2,45}$".to_owned(), "203.0.113.7"),
+        "port-range" => (r"^[1-9][0-9]{3,4}-[1-9][0-9]{3,4}$".to_owned(), "30000-32767"),
         "fqdn" => (r"^[0-9a-f]{12}\..+$".to_owned(), "5d1e07a9c34b.games.example.com"),
         "v1-time" => {
             (r"^\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}\.\d{6}$".to_owned(), "2026-04-11 08:30:12.004211")

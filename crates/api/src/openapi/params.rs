@@ -141,9 +141,18 @@ pub struct FleetPath {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
 pub struct HostPath {
-    /// The host's name in the configuration.
+    /// The host's name.
     #[param(example = "chicago-1")]
     pub host_id: String,
+}
+
+/// `{name}` of a private fleet.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub struct PrivateFleetPath {
+    /// The private fleet's name.
+    #[param(example = "tournament")]
+    pub name: String,
 }
 
 /// `query` of the list of deployments.

@@ -16,7 +16,7 @@ use crate::wire::{
 type Reader = fn(&Map<String, Value>) -> bool;
 
 /// Every operation with a body, and what reads it.
-const READERS: [(&str, Reader); 37] = [
+const READERS: [(&str, Reader); 39] = [
     ("POST /v1/app", |body| app::read_new(body).is_ok()),
     ("PATCH /v1/app/{app_name}", |body| app::read_patch(body).is_ok()),
     ("POST /v1/app/{app_name}/version", |body| version_body::read_new(body).is_ok()),
@@ -41,6 +41,8 @@ const READERS: [(&str, Reader); 37] = [
     ("POST /v1/telemetry/active-deployments", |body| telemetry::read(body).is_ok()),
     ("POST /private-fleets/deployments", |body| private_deploy::read(body).is_ok()),
     ("POST /private-fleets:deploy", |body| private_deploy::read(body).is_ok()),
+    ("POST /spawnpoint/v1/private-fleets", |body| crate::admin::private_fleets::read(body).is_ok()),
+    ("POST /spawnpoint/v1/hosts", |body| crate::admin::new_host::read(body).is_ok()),
     ("POST /spawnpoint/v1/hosts/{host_id}/drain", |body| crate::admin::hosts::read_drain(body).is_ok()),
     ("PUT /spawnpoint/v1/hosts/{host_id}/delete-schedule", |body| {
         crate::admin::hosts::read_schedule(body).is_ok()

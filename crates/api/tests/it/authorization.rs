@@ -211,6 +211,7 @@ fn hosts() -> Vec<Row> {
     let host = "/spawnpoint/v1/hosts/osaka-1";
     let schedule = "/spawnpoint/v1/hosts/osaka-1/delete-schedule";
     let at = json!({"scheduled_at": "2030-01-01T00:00:00Z"});
+    let new_host = json!({"host_id": "annex-1", "site": "lyon", "driver": "fake", "private_fleet": "cup"});
     let admin = |name, path, body| row(name, path, body, ADMINISTER, KEPT_OUT);
     vec![
         row("GET /v2/private-fleets/{fleet-name}/hosts", fleet, None, READ, HARMLESS),
@@ -222,6 +223,15 @@ fn hosts() -> Vec<Row> {
             KEPT_OUT,
         ),
         row("POST /v2/private-fleets:deploy", "/v2/private-fleets:deploy", Some(private), DEPLOY, KEPT_OUT),
+        admin(
+            "POST /spawnpoint/v1/private-fleets",
+            "/spawnpoint/v1/private-fleets",
+            Some(json!({"name": "cup"})),
+        ),
+        admin("POST /spawnpoint/v1/hosts", "/spawnpoint/v1/hosts", Some(new_host)),
+        admin("DELETE /spawnpoint/v1/hosts/{host_id}", "/spawnpoint/v1/hosts/annex-1", None),
+        admin("GET /spawnpoint/v1/private-fleets/{name}", "/spawnpoint/v1/private-fleets/cup", None),
+        admin("DELETE /spawnpoint/v1/private-fleets/{name}", "/spawnpoint/v1/private-fleets/cup", None),
         admin("GET /spawnpoint/v1/private-fleets", "/spawnpoint/v1/private-fleets", None),
         admin("GET /spawnpoint/v1/hosts", "/spawnpoint/v1/hosts", None),
         admin("GET /spawnpoint/v1/hosts/{host_id}", host, None),

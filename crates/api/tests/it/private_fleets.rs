@@ -207,3 +207,104 @@ async fn what_is_wrong_about_a_host_is_named() {
     assert_eq!(fleets["data"][0]["active_hosts"], 2);
     world.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fleet_and_a_host_are_added_used_and_removed() {
+    let world = World::with_arena().await;
+    let (fleets, hosts) = ("/spawnpoint/v1/private-fleets", "/spawnpoint/v1/hosts");
+    let fleet = world.post(fleets, &json!({"name": "cup"})).await.expect(201);
+    assert_eq!((&fleet["declared"], &fleet["host_ids"]), (&json!("api"), &json!([])));
+    let new = json!({"host_id": "annex-1", "site": "lyon", "driver": "fake", "private_fleet": "cup"});
+    let host = world.post(hosts, &new).await.expect(201);
+    assert_eq!(
+        (&host["declared"], &host["healthy"], &host["private_fleet"]),
+        (&json!("api"), &json!(true), &json!("cup"))
+    );
+    assert_eq!(world.get(&format!("{hosts}/annex-1")).await.expect(200), host);
+    assert_eq!(world.get(&format!("{hosts}/kyoto-1")).await.expect(200)["declared"], "config");
+    assert_eq!(world.get(&format!("{fleets}/cup")).await.expect(200)["host_ids"], json!(["annex-1"]));
+    let list = world.get("/v2/private-fleets/cup/hosts").await.expect(200);
+    check_openapi_of("private-fleet-hosts.json", "get", "/private-fleets/{fleet-name}/hosts", 200, &list);
+    assert_eq!(list["data"][0]["status"], "ACTIVE");
+    let deployed = world.post(DEPLOY, &naming(&json!(["annex-1"]))).await.expect(202);
+    let id = deployed["request_id"].as_str().unwrap().to_owned();
+    assert_eq!(world.until(&id, "READY").await["location"]["city"], "lyon");
+
+    let delete = async |path: String| world.call(Method::DELETE, &path, ADMIN, None).await;
+    for (path, why) in [
+        (format!("{hosts}/annex-1"), "in use"),
+        (format!("{hosts}/kyoto-1"), "configuration"),
+        (format!("{fleets}/cup"), "has hosts"),
+        (format!("{fleets}/tournament"), "configuration"),
+    ] {
+        let refused = delete(path.clone()).await;
+        assert_eq!(refused.code, 409, "{path}: {refused:?}");
+        assert!(refused.message().contains(why), "{path}: {refused:?}");
+    }
+    for (path, body) in
+        [(hosts, &new), (fleets, &json!({"name": "tournament"})), (fleets, &json!({"name": "cup"}))]
+    {
+        assert_eq!(world.post(path, body).await.code, 409, "{body}");
+    }
+    world.call(Method::DELETE, &format!("/v1/stop/{id}"), ADMIN, None).await.expect(200);
+    let mut gone = delete(format!("{hosts}/annex-1")).await;
+    for _ in 0..500 {
+        if gone.code == 204 {
+            break;
+        }
+        world.clock.advance(std::time::Duration::from_millis(100));
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        gone = delete(format!("{hosts}/annex-1")).await;
+    }
+    assert_eq!(gone.code, 204, "{gone:?}");
+    assert_eq!(delete(format!("{fleets}/cup")).await.code, 204);
+    for path in [format!("{hosts}/annex-1"), format!("{fleets}/cup")] {
+        assert_eq!((world.get(&path).await.code, delete(path.clone()).await.code), (404, 404), "{path}");
+    }
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_wrong_about_a_new_host_or_fleet_is_named_and_adds_nothing() {
+    let world = World::new().await;
+    let new = |field: &str, value: Value| {
+        let mut body = json!({"host_id": "annex-1", "site": "lyon", "driver": "fake"});
+        body[field] = value;
+        body
+    };
+    for (field, value) in [
+        ("host_id", Value::Null),
+        ("host_id", json!("..")),
+        ("host_id", json!("a b")),
+        ("site", json!(5)),
+        ("site", json!("atlantis")),
+        ("private_fleet", json!("nobody")),
+        ("driver", json!("kubernetes")),
+        ("endpoint", json!("\u{1b}")),
+        ("public_address", json!("example.com")),
+        ("capacity", json!({"cpu_units": 5})),
+        ("port_range", json!("1-2")),
+        ("beacon", json!({"udp_port": 0})),
+        ("base_clock_mhz", json!(-1)),
+        ("security", json!("none")),
+    ] {
+        let answer = world.post("/spawnpoint/v1/hosts", &new(field, value.clone())).await;
+        assert_eq!(answer.code, 400, "{field} = {value}: {answer:?}");
+        assert!(answer.message().starts_with(field), "{field} = {value}: {answer:?}");
+    }
+    for (field, body) in [
+        ("name", json!({})),
+        ("name", json!({"name": "a/b"})),
+        ("centroid", json!({"name": "cup", "centroid": 5})),
+        ("centroid.longitude", json!({"name": "cup", "centroid": {"latitude": 5}})),
+        ("centroid.latitude", json!({"name": "cup", "centroid": {"latitude": 95, "longitude": 5}})),
+    ] {
+        let answer = world.post("/spawnpoint/v1/private-fleets", &body).await;
+        assert_eq!(answer.code, 400, "{body}: {answer:?}");
+        assert!(answer.message().starts_with(field), "{body}: {answer:?}");
+    }
+    let hosts = world.get("/spawnpoint/v1/hosts").await.expect(200);
+    assert_eq!(hosts["total_count"], 5, "nothing of that did anything");
+    assert_eq!(world.get("/spawnpoint/v1/private-fleets").await.expect(200)["total_count"], 1);
+    world.end().await;
+}

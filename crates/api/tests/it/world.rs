@@ -17,11 +17,12 @@ use spawnpoint_driver::Security;
 use spawnpoint_driver::fake::{FakeConfig, FakeDriver, FakeEngine};
 use spawnpoint_engine::positions::{Positions, Region, Whereabouts};
 use spawnpoint_engine::webhooks::Network;
-use spawnpoint_engine::{Engine, Entropy, HostSetup, ManualClock, Options, Parts};
+use spawnpoint_engine::{ConnectHost, Engine, Entropy, HostSetup, ManualClock, Options, Parts};
+use spawnpoint_model::added::AddedHost;
 use spawnpoint_model::geo::GeoPoint;
 use spawnpoint_model::site::{Beacon, Centroid, Host, Location, PrivateFleet, Site};
 use spawnpoint_model::units::Resources;
-use spawnpoint_model::{CpuUnits, HostId, MemoryMib, Plaintext, Timestamp};
+use spawnpoint_model::{CpuUnits, HostId, Invalid, Invalids, MemoryMib, Plaintext, Timestamp};
 use spawnpoint_store::{Database, Store, Vault};
 use tower::ServiceExt;
 
@@ -92,7 +93,9 @@ impl World {
         let store =
             Store::open(&Database::Sqlite(directory.path().join("spawnpoint.db")), NOW).await.unwrap();
         let clock = ManualClock::new(NOW);
-        let hosts = CITIES.map(|_| FakeEngine::new(FakeConfig::default())).to_vec();
+        let mut hosts = CITIES.map(|_| FakeEngine::new(FakeConfig::default())).to_vec();
+        // One more, on which added hosts stand.
+        hosts.push(FakeEngine::new(FakeConfig::default()));
         let engine = Engine::start(parts(&store, &clock, &hosts)).await.unwrap();
         engine.install_admin_token(&Plaintext::new(ADMIN)).await.unwrap();
         let state = ApiState::new(engine.clone(), config);
@@ -273,6 +276,50 @@ impl Positions for Somewhere {
     }
 }
 
+/// Connects added hosts to the last of the engines.
+struct Annex {
+    engine: Arc<FakeEngine>,
+    store: Store,
+}
+
+#[async_trait::async_trait]
+impl ConnectHost for Annex {
+    async fn connect(&self, added: &AddedHost, _beside: &[AddedHost]) -> Result<HostSetup, Invalids> {
+        let city = CITIES.iter().find(|(city, ..)| *city == added.site.as_str());
+        let Some((city, latitude, longitude, _)) = city else {
+            return Err(Invalid::new("site", "there is no such site").into());
+        };
+        let location = Location {
+            city: (*city).into(),
+            latitude: *latitude,
+            longitude: *longitude,
+            ..Location::default()
+        };
+        let (first, last) = added.port_range.unwrap_or((31_000, 31_099));
+        let host = Host {
+            id: added.id.clone(),
+            site: Arc::new(Site { id: (*city).into(), location, tags: Vec::new() }),
+            public_address: "203.0.113.2".parse().unwrap(),
+            capacity: added.capacity.unwrap_or(Resources { cpu: CpuUnits(2048), memory: MemoryMib(2048) }),
+            port_range: first..=last,
+            private_fleet: added.private_fleet.clone(),
+            ends_tls: true,
+            cordoned: false,
+            base_clock_mhz: 2000,
+            beacon: None,
+        };
+        let driver = FakeDriver::on(self.engine.clone(), self.store.installation(), added.id.clone());
+        Ok(HostSetup {
+            host: Arc::new(host),
+            driver: Arc::new(driver),
+            callback_url: None,
+            security: Security::Baseline,
+            pids_max: 512,
+            front: None,
+        })
+    }
+}
+
 fn parts(store: &Store, clock: &Arc<ManualClock>, hosts: &[Arc<FakeEngine>]) -> Parts {
     let mut options =
         Options::new("games.test", "http://api.test", Plaintext::new("whsec_c3Bhd25wb2ludC10ZXN0cw=="));
@@ -327,5 +374,8 @@ fn parts(store: &Store, clock: &Arc<ManualClock>, hosts: &[Arc<FakeEngine>]) -> 
         vault: Arc::new(vault()),
         hosts: setups.collect(),
         private_fleets: vec![tournament()],
+        connect: hosts.last().map(|engine| {
+            Arc::new(Annex { engine: engine.clone(), store: store.clone() }) as Arc<dyn ConnectHost>
+        }),
     }
 }

@@ -212,13 +212,12 @@ impl Engine {
         let usage = self.inner.store.session_usage(&ids).await?;
         let tags: HashMap<DeploymentId, Vec<TagName>> =
             rows.values().map(|row| (row.id, names(&row.state.tags))).collect();
+        let hosts = self.inner.fleet.all();
+        let sites: HashMap<_, _> = hosts.iter().map(|host| (host.id(), &host.setup.host.site)).collect();
         let mut candidates = Vec::with_capacity(usage.len());
         for taken in &usage {
             let Some(row) = rows.get(&taken.deployment) else { continue };
-            let Some(runtime) = row.state.host.as_ref().and_then(|host| self.inner.fleet.find(host)) else {
-                continue;
-            };
-            let site = &runtime.setup.host.site;
+            let Some(site) = row.state.host.as_ref().and_then(|host| sites.get(host)) else { continue };
             candidates.push(Candidate {
                 id: row.id,
                 ready: row.status() == Status::Ready,

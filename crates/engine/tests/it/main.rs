@@ -3,6 +3,7 @@
 #![expect(clippy::print_stderr, reason = "a skipped test says why")]
 
 mod access_lists;
+mod added;
 mod available;
 mod bucket;
 mod bulk_stop;

@@ -16,19 +16,20 @@ use spawnpoint_engine::apps::NewApp;
 use spawnpoint_engine::versions::VersionInput;
 use spawnpoint_engine::webhooks::Network;
 use spawnpoint_engine::{
-    DeployRequest, DeploymentView, Engine, Entropy, Error, Front, FrontError, Guests, HostSetup, ManualClock,
-    Options, Parts, WebhookUrls,
+    ConnectHost, DeployRequest, DeploymentView, Engine, Entropy, Error, Front, FrontError, Guests, HostSetup,
+    ManualClock, Options, Parts, WebhookUrls,
 };
+use spawnpoint_model::added::AddedHost;
 use spawnpoint_model::deployment::{Phase, Status};
 use spawnpoint_model::geo::GeoPoint;
 use spawnpoint_model::port::PortSpec;
 use spawnpoint_model::query::{ListQuery, Page};
-use spawnpoint_model::site::{Centroid, Host, Location, PrivateFleet, Site};
+use spawnpoint_model::site::{Beacon, Centroid, Host, Location, PrivateFleet, Site};
 use spawnpoint_model::token::{Actor, Scope};
 use spawnpoint_model::units::Resources;
 use spawnpoint_model::{
-    AppName, CpuUnits, DeploymentId, HostId, MemoryMib, Plaintext, Protocol, Timestamp, TokenId, VersionName,
-    WorkloadId,
+    AppName, CpuUnits, DeploymentId, HostId, Invalid, Invalids, MemoryMib, Plaintext, Protocol, Timestamp,
+    TokenId, VersionName, WorkloadId,
 };
 use spawnpoint_store::{Database, Store, Vault};
 
@@ -205,7 +206,9 @@ impl World {
         let receiver_address = listener.local_addr().unwrap();
         let router = axum::Router::new().fallback(receive).with_state(receiver.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
-        let hosts = CITIES.map(|_| FakeEngine::new(FakeConfig::default())).to_vec();
+        let mut hosts = CITIES.map(|_| FakeEngine::new(FakeConfig::default())).to_vec();
+        // One more, on which added hosts stand.
+        hosts.push(FakeEngine::new(FakeConfig::default()));
         let clock = ManualClock::new(NOW);
         let store = Store::open(&database, NOW).await.unwrap();
         let front = Arc::new(TestFront::default());
@@ -504,8 +507,61 @@ async fn start(
         vault: Arc::new(Vault::from_master_key([7; 32])),
         hosts: setups.collect(),
         private_fleets: vec![tournament()],
+        connect: hosts.last().map(|engine| {
+            let annex = Annex { engine: engine.clone(), store: store.clone(), front: front.clone() };
+            Arc::new(annex) as Arc<dyn ConnectHost>
+        }),
     };
     Engine::start(parts).await.unwrap()
+}
+
+/// Connects added hosts to the last of the engines.
+struct Annex {
+    engine: Arc<FakeEngine>,
+    store: Store,
+    front: Arc<TestFront>,
+}
+
+#[async_trait::async_trait]
+impl ConnectHost for Annex {
+    async fn connect(&self, added: &AddedHost, _beside: &[AddedHost]) -> Result<HostSetup, Invalids> {
+        let city = CITIES.iter().find(|(city, ..)| *city == added.site.as_str());
+        let Some((city, latitude, longitude, _)) = city else {
+            return Err(Invalid::new("site", "there is no such site").into());
+        };
+        let location = Location {
+            city: (*city).into(),
+            latitude: *latitude,
+            longitude: *longitude,
+            ..Location::default()
+        };
+        let (first, last) = added.port_range.unwrap_or((31_000, 31_099));
+        let host = Host {
+            id: added.id.clone(),
+            site: Arc::new(Site { id: (*city).into(), location, tags: Vec::new() }),
+            public_address: "203.0.113.2".parse().unwrap(),
+            capacity: added.capacity.unwrap_or(Resources { cpu: CpuUnits(2048), memory: MemoryMib(2048) }),
+            port_range: first..=last,
+            private_fleet: added.private_fleet.clone(),
+            ends_tls: true,
+            cordoned: false,
+            base_clock_mhz: 2000,
+            beacon: added.beacon.as_ref().map(|beacon| Beacon {
+                host: beacon.host.clone().unwrap_or_default(),
+                udp_port: beacon.udp_port,
+                tcp_port: beacon.tcp_port,
+            }),
+        };
+        let driver = FakeDriver::on(self.engine.clone(), self.store.installation(), added.id.clone());
+        Ok(HostSetup {
+            host: Arc::new(host),
+            driver: Arc::new(driver),
+            callback_url: None,
+            security: Security::Baseline,
+            pids_max: 512,
+            front: Some(self.front.of_a_host()),
+        })
+    }
 }
 
 pub fn app(name: &str) -> AppName {

@@ -17,7 +17,7 @@ use spawnpoint_model::{CpuUnits, HostId, MemoryMib};
 use super::{Config, DriverKind, Host, KernelPorts, PortRange, Problem};
 
 /// Where Docker listens on a machine that nobody changed.
-const DOCKER_SOCKET: &str = "/var/run/docker.sock";
+pub(super) const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 /// Characters of a site's or a host's name.
 const NAME_CHARS_MAX: usize = 63;
 
@@ -98,7 +98,7 @@ pub struct TlsFiles {
 
 impl Endpoint {
     /// Reads `unix:///path` or `tcp://host:port`.
-    fn parse(text: &str, tls: Option<TlsFiles>) -> Result<Self, String> {
+    pub(super) fn parse(text: &str, tls: Option<TlsFiles>) -> Result<Self, String> {
         let allowed = || format!("{text:?} must be \"unix:///PATH\" or \"tcp://ADDRESS:PORT\"");
         if let Some(path) = text.strip_prefix("unix://").filter(|path| path.starts_with('/')) {
             return match tls {
@@ -211,7 +211,7 @@ impl HostPlan {
 
 impl Plan {
     /// Checks the last host against the kernel and against those before it with which it shares an engine.
-    fn check_newest_host(&self, key: &str, kernel: &KernelPorts) -> Result<(), Problem> {
+    pub(super) fn check_newest_host(&self, key: &str, kernel: &KernelPorts) -> Result<(), Problem> {
         let Some((newest, before)) = self.hosts.split_last() else { return Ok(()) };
         let DriverPlan::Docker(endpoint) = &newest.driver else { return Ok(()) };
         let range = PortRange(newest.port_range.clone());
@@ -275,7 +275,12 @@ impl Host {
     }
 
     /// The host in the model's terms.
-    fn placed(&self, key: &str, site_driver: DriverKind, site: &Arc<Site>) -> Result<HostPlan, Problem> {
+    pub(super) fn placed(
+        &self,
+        key: &str,
+        site_driver: DriverKind,
+        site: &Arc<Site>,
+    ) -> Result<HostPlan, Problem> {
         let at = |field: &str, text: String| Problem::at(format!("{key}.{field}"), text);
         check_name(&self.name).map_err(|text| at("name", text))?;
         let driver = self.driver_plan(site_driver).map_err(|(field, text)| at(field, text))?;
@@ -345,7 +350,7 @@ impl Host {
 }
 
 /// The one site of a configuration that names none: this machine.
-fn local_site() -> super::Site {
+pub(super) fn local_site() -> super::Site {
     super::Site {
         name: "local".into(),
         city: "Local".into(),

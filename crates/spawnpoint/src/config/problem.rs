@@ -29,6 +29,12 @@ impl Problem {
         Self { key: Some(key.into()), ..Self::new(text) }
     }
 
+    /// The option and what is wrong with it.
+    #[must_use]
+    pub fn into_parts(self) -> (Option<String>, String) {
+        (self.key, self.text)
+    }
+
     /// What the TOML reader found; it shows the line and the allowed keys itself.
     pub(super) fn from_toml(err: &toml::de::Error) -> Self {
         Self::new(err.to_string().trim_end())

@@ -1,10 +1,11 @@
-//! `host`: lists hosts, cordons, uncordons, drains them, and says when one is given up.
+//! `host`: lists hosts, adds, removes, cordons, uncordons, drains them, and says when one is given up.
 
 use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
 use spawnpoint_api::admin::hosts::host_json;
+use spawnpoint_api::admin::new_host;
 use spawnpoint_api::dates::{self, V2Date};
 use spawnpoint_engine::private_fleets::HostReport;
 use spawnpoint_engine::{Clock as _, Engine, SystemClock};
@@ -13,7 +14,7 @@ use spawnpoint_model::query::Page;
 use spawnpoint_model::{HostId, Timestamp};
 
 use super::{Reach, list, operator, path_part, text, tidy};
-use crate::cli::HostCommand;
+use crate::cli::{HostCommand, NewHostArgs};
 use crate::config::{Loaded, Variables};
 use crate::console::{count, note, print, print_table};
 use crate::failure::Failure;
@@ -41,9 +42,20 @@ pub async fn host(loaded: &Loaded, variables: &Variables, command: &HostCommand)
         HostCommand::List => {
             let reach = Reach::find_hosts(loaded, variables).await?;
             print_hosts(&all(&reach).await?);
-            if let Reach::Store(_, hosts) = &reach {
-                tidy(loaded, hosts.as_ref()).await;
-            }
+            leave(loaded, &reach).await;
+            return Ok(true);
+        }
+        HostCommand::Add(new) => {
+            let reach = Reach::find_hosts(loaded, variables).await?;
+            print_hosts(&[add(&reach, &body_of(new)).await?]);
+            leave(loaded, &reach).await;
+            return Ok(true);
+        }
+        HostCommand::Remove { host } => {
+            let reach = Reach::find_hosts(loaded, variables).await?;
+            remove(&reach, path_part(host)?).await?;
+            print(&format!("host {host} is removed"));
+            leave(loaded, &reach).await;
             return Ok(true);
         }
         HostCommand::Cordon { host } => (host, Said::Cordon),
@@ -58,13 +70,64 @@ pub async fn host(loaded: &Loaded, variables: &Variables, command: &HostCommand)
     let reach = Reach::find_hosts(loaded, variables).await?;
     let host = say(&reach, id, &said).await?;
     print_hosts(std::slice::from_ref(&host));
-    if let Reach::Store(_, hosts) = &reach {
+    if let Reach::Store(..) = &reach {
         note("no server runs; it is carried out when one does");
-        tidy(loaded, hosts.as_ref()).await;
+        leave(loaded, &reach).await;
     }
     match command {
         HostCommand::Drain { wait: Some(patience), .. } => wait(&reach, id, *patience).await,
         _ => Ok(true),
+    }
+}
+
+/// Leaves engines of this machine as they were found, if no server did the work.
+pub(super) async fn leave(loaded: &Loaded, reach: &Reach) {
+    if let Reach::Store(_, hosts) = reach {
+        tidy(loaded, hosts.as_ref()).await;
+    }
+}
+
+/// A new host as the API takes it.
+fn body_of(new: &NewHostArgs) -> Value {
+    let mut body = json!({
+        "host_id": new.host,
+        "site": new.site,
+        "public_address": new.public_address,
+        "driver": new.driver,
+        "endpoint": new.endpoint,
+        "port_range": new.port_range,
+        "private_fleet": new.private_fleet,
+        "base_clock_mhz": new.base_clock_mhz,
+        "security": new.security,
+    });
+    if let (Some(cpu), Some(memory)) = (new.cpu_units, new.memory_mib) {
+        body["capacity"] = json!({ "cpu_units": cpu, "memory_mib": memory });
+    }
+    let (host, udp, tcp) = (&new.beacon_host, new.beacon_udp_port, new.beacon_tcp_port);
+    if host.is_some() || udp.is_some() || tcp.is_some() {
+        body["beacon"] = json!({ "host": host, "udp_port": udp, "tcp_port": tcp });
+    }
+    body
+}
+
+async fn add(reach: &Reach, body: &Value) -> Result<Value, Failure> {
+    match reach {
+        Reach::Server(api) => api.ask(Method::POST, "/spawnpoint/v1/hosts", Some(body)).await,
+        Reach::Store(engine, _) => {
+            let empty = serde_json::Map::new();
+            let new = new_host::read(body.as_object().unwrap_or(&empty));
+            let new = new.map_err(|invalids| Failure::misused(invalids.to_string()))?;
+            Ok(host_json(&engine.add_host(&operator(), new).await?))
+        }
+    }
+}
+
+async fn remove(reach: &Reach, id: &str) -> Result<(), Failure> {
+    match reach {
+        Reach::Server(api) => {
+            api.ask(Method::DELETE, &format!("/spawnpoint/v1/hosts/{id}"), None).await.map(drop)
+        }
+        Reach::Store(engine, _) => Ok(engine.remove_host(&operator(), &HostId::from(id)).await?),
     }
 }
 
@@ -163,8 +226,17 @@ async fn all(reach: &Reach) -> Result<Vec<Value>, Failure> {
 }
 
 fn print_hosts(hosts: &[Value]) {
-    let head =
-        ["HOST", "SITE", "PRIVATE FLEET", "STATE", "DEPLOYMENTS", "CPU UNITS", "MEMORY MIB", "DELETION"];
+    let head = [
+        "HOST",
+        "SITE",
+        "PRIVATE FLEET",
+        "DECLARED",
+        "STATE",
+        "DEPLOYMENTS",
+        "CPU UNITS",
+        "MEMORY MIB",
+        "DELETION",
+    ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for host in hosts {
         let or_dash = |value: &Value| if value.is_null() { "-".to_owned() } else { text(value) };
@@ -173,6 +245,7 @@ fn print_hosts(hosts: &[Value]) {
             text(&host["host_id"]),
             text(&host["site"]),
             or_dash(&host["private_fleet"]),
+            text(&host["declared"]),
             state(host),
             text(&host["deployments"]),
             share("allocated_cpu_units", "allocatable_cpu_units"),
