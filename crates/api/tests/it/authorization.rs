@@ -86,7 +86,8 @@ fn matrix() -> Vec<Row> {
         row("POST /v1/app", "/v1/app", Some(app), ADMINISTER, KEPT_OUT),
         row("PATCH /v1/app/{app_name}", "/v1/app/arena", change(), ADMINISTER, KEPT_OUT),
     ];
-    let rooms = [places(), running(), storages(), hosts(), sessions(), fleets(), access_lists()];
+    let rooms =
+        [places(), running(), registry(), storages(), hosts(), sessions(), fleets(), access_lists()];
     rows.extend(rooms.into_iter().flatten());
     let version_path = "/v1/app/arena/version/v1";
     let new_version = Some(version("v2", "a/b", "1"));
@@ -127,6 +128,28 @@ fn matrix() -> Vec<Row> {
     ]);
     rows.extend(extensions());
     rows
+}
+
+/// Images in the installation's own registry, which belong to no application. (It has none.)
+fn registry() -> Vec<Row> {
+    const TAGS: &str = "/v1/container-registry/images/arena/tags";
+    vec![
+        row("GET /v1/container-registry/images/{image_name}/tags", TAGS, None, READ, UNBOUND_ALONE),
+        row(
+            "DELETE /v1/container-registry/images/{image_name}/tags/{tag_name}",
+            "/v1/container-registry/images/arena/tags/v1",
+            None,
+            ADMINISTER,
+            UNBOUND_ALONE,
+        ),
+        row(
+            "POST /v1/container-registry/images/{image_name}/tags/bulk-delete",
+            "/v1/container-registry/images/arena/tags/bulk-delete",
+            Some(json!({"tags": ["v1"]})),
+            ADMINISTER,
+            UNBOUND_ALONE,
+        ),
+    ]
 }
 
 /// Endpoint storages and pull profiles, which belong to no application.
