@@ -33,7 +33,7 @@ use crate::wire::{self, image_tags::ImageTagsBody};
 )]
 pub async fn list_image_tags(
     State(state): State<ApiState>,
-    caller: Caller<op::Read>,
+    caller: Caller<op::List>,
     ImageSegments { image, .. }: ImageSegments,
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
