@@ -84,7 +84,9 @@ impl Registries {
         host: &str,
         credentials: Option<&'a Credentials>,
     ) -> Result<Session<'a>, RegistryError> {
-        Ok(Session::new(&self.0, base(host)?, credentials))
+        let base = base(host)?;
+        self.0.check_url(&base).map_err(RegistryError::Address)?;
+        Ok(Session::new(&self.0, base, credentials))
     }
 
     /// Whether the registry has the image and gives it to this login.
