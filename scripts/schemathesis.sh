@@ -32,12 +32,12 @@ binary=${SPAWNPOINT_BINARY:-$target/debug/spawnpoint}
 [ -n "${SPAWNPOINT_BINARY:-}" ] || cargo build --locked -q -p spawnpoint
 
 dir=$(mktemp -d "${TMPDIR:-/tmp}/spawnpoint-schemathesis.XXXXXX")
-server=
+server= registry=
 finish() {
-  if [ -n "$server" ]; then
-    kill "$server" 2>/dev/null || true
-    wait "$server" 2>/dev/null || true
-  fi
+  for process in $server $registry; do
+    kill "$process" 2>/dev/null || true
+    wait "$process" 2>/dev/null || true
+  done
   rm -rf "$dir"
 }
 trap finish EXIT
@@ -51,6 +51,13 @@ for ((candidate = 26100; candidate < 26200; candidate += 2)); do
   fi
 done
 [ -n "$port" ] || { echo 'error: no free port' >&2; exit 1; }
+python3 scripts/schemathesis/registry.py >"$dir/registry-port" &
+registry=$!
+for ((i = 0; i < 100; i++)); do
+  [ -s "$dir/registry-port" ] && break
+  sleep 0.1
+done
+[ -s "$dir/registry-port" ] || { echo 'error: the registry does not start' >&2; exit 1; }
 {
   printf '[api]\nlisten = "127.0.0.1:%s"\n[callback]\nport = %s\n' "$port" "$((port + 1))"
   printf '[limits]\ndeploy_per_second = 0\nstatus_per_second = 0\nlist_per_second = 0\nhosts_per_second = 0\nfailed_logins_per_second = 0\n'
@@ -60,7 +67,7 @@ done
   printf '[[site.host]]\nname = "host-2"\ndriver = "fake"\nport_range = "25000-25999"\nprivate_fleet = "fixture"\n'
   printf 'capacity = { cpu_units = 8192, memory_mib = 8192 }\n'
   printf '[[private_fleet]]\nname = "fixture"\n'
-  printf '[registry]\nurl = "registry.test"\nproject = "studio"\nusername = "robot"\ntoken_file = "%s/registry-token"\n' "$dir"
+  printf '[registry]\nurl = "127.0.0.1:%s"\nproject = "studio"\nusername = "robot"\ntoken_file = "%s/registry-token"\n' "$(cat "$dir/registry-port")" "$dir"
 } >"$dir/config.toml"
 echo a-secret-for-pushing >"$dir/registry-token" && chmod 600 "$dir/registry-token"
 

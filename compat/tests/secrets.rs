@@ -5,17 +5,45 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use base64::Engine as _;
-use base64::prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD};
+use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 use spawnpoint_compat::api::{deployment, external, text};
 use spawnpoint_compat::docker;
 use spawnpoint_compat::http::{encode, request, send_raw};
 use spawnpoint_compat::player::ask_udp;
+use spawnpoint_compat::ports::Ports;
+use spawnpoint_compat::registry::{PASSWORD, Registry};
 use spawnpoint_compat::webhooks::Receiver;
 use spawnpoint_compat::{PATIENCE, Server, eventually, server};
+
+/// The kinds of secrets that there are, each with its canaries.
+const KINDS: [(&str, &[&str]); 9] = [
+    ("hidden variable", &["hidden variable of a version", "hidden variable of a deployment"]),
+    ("API token", &["first token", "token"]),
+    ("a container's own token", &["self-stop token", "context token"]),
+    ("registry password", &["registry password", "secret of the own registry"]),
+    ("S3 key", &["S3 key"]),
+    ("signing key", &["webhook secret", "authority's key", "authority's key in bytes"]),
+    ("master key", &["master key", "master key in bytes"]),
+    // There is none: no answer sets a cookie.
+    ("session cookie", &[]),
+    (
+        "what is secret in an address",
+        &[
+            "user info of a webhook's address",
+            "query of a webhook's address",
+            "user info of a session's webhook",
+            "query of a session's webhook",
+        ],
+    ),
+];
+/// Files whose purpose is to hold a secret.
+const KEY_FILES: [&str; 3] = ["master-key", "admin-token", "ca-key.pem"];
 
 /// Secrets by what they are, and everything that was seen, by where.
 #[derive(Default)]
@@ -93,7 +121,7 @@ impl Watch {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             if path.is_dir() {
                 self.directory(&path);
-            } else if !matches!(name.as_str(), "master-key" | "admin-token") {
+            } else if !KEY_FILES.contains(&name.as_str()) {
                 self.note(&format!("data directory: {name}"), &std::fs::read(&path).unwrap());
             }
         }
@@ -130,6 +158,7 @@ fn walk(server: &Server, watch: &mut Watch, image: (&str, &str), receiver: &Rece
     let version = |name: &str, image: (&str, &str), token: &str| {
         json!({
             "name": name, "docker_repository": "localhost", "docker_image": image.0, "docker_tag": image.1,
+            "session_config": {"kind": "Seat", "sockets": 5},
             "endpoint_storage": "s3", "req_cpu": 128, "req_memory": 128, "private_username": "robot", "private_token": token, "time_to_deploy": 2,
             "ports": [{"name": "game", "port": 7777, "protocol": "UDP"}],
             "envs": [
@@ -158,8 +187,10 @@ fn walk(server: &Server, watch: &mut Watch, image: (&str, &str), receiver: &Rece
     let deploy = deployment("arena", "v1", &fields);
     let id = text(&watch.call(server, "POST", "/v2/deployments", Some(&deploy)), "request_id");
     let _ = server.api.wait_for(&id, "READY");
+    join(server, watch, &id, receiver);
     watch.call(server, "GET", &format!("/v1/status/{id}"), None);
     watch.call(server, "GET", "/v1/deployments", None);
+    ask_the_registry(server, watch);
     let failing = text(
         &watch.call(server, "POST", "/v2/deployments", Some(&deployment("arena", "missing", &fields))),
         "request_id",
@@ -171,6 +202,52 @@ fn walk(server: &Server, watch: &mut Watch, image: (&str, &str), receiver: &Rece
     provoke(server, watch, &fields);
     let _ = receiver.wait_for(&failing, "ERROR");
     id
+}
+
+/// Sessions, whose webhooks have addresses of their own: one that is called, one where nobody listens, some that are refused.
+fn join(server: &Server, watch: &mut Watch, id: &str, receiver: &Receiver) {
+    let (user_info, query) = ("canary-of-a-session-4c2e", "canary-session-query-8d1b");
+    watch.keep("user info of a session's webhook", user_info);
+    watch.keep("query of a session's webhook", query);
+    let url = |at: &str| format!("http://player:{user_info}@{at}/session?key={query}");
+    let (good, dead) = (url(&receiver.address.to_string()), url("127.0.0.1:9"));
+    let session = |url: &str| {
+        json!({"app_name": "arena", "version_name": "v1", "deployment_request_id": id,
+            "ip_list": ["192.0.2.7"], "webhook_url": url})
+    };
+    let made = watch.call(server, "POST", "/v1/session", Some(&session(&good)));
+    let path = format!("/v1/session/{}", text(&made, "session_id"));
+    let customs = format!("/v1/deployment/{id}/custom/sessions");
+    let custom = format!("/v1/deployment/{id}/custom/session/party");
+    let several = json!({"sessions": [{"custom_id": "other", "ip_list": [], "webhook_url": dead}]});
+    watch.call(server, "POST", "/v1/session", Some(&session(&dead)));
+    watch.call(server, "POST", &custom, Some(&json!({"ip_list": ["192.0.2.8"], "webhook_url": good})));
+    watch.call(server, "POST", &customs, Some(&several));
+    for bad in
+        [good.replace("http:", "gopher:"), url("169.254.169.254"), url("bad host"), format!("{good}\u{0}")]
+    {
+        watch.call(server, "POST", "/v1/session", Some(&session(&bad)));
+        watch.call(server, "PATCH", &custom, Some(&json!({"ip_list": [], "webhook_url": bad})));
+    }
+    for path in [&path, &format!("{path}/users"), "/v1/sessions", &custom, &customs] {
+        watch.call(server, "GET", path, None);
+    }
+    eventually("a session's webhook came", PATIENCE, || {
+        let received = receiver.received();
+        received.iter().any(|received| received.path.starts_with("/session")).then_some(())
+    });
+    watch.call(server, "DELETE", &path, None);
+}
+
+/// The installation's own registry, as it is asked by those who need not know its secret. (One answer gives it to plugins.)
+fn ask_the_registry(server: &Server, watch: &mut Watch) {
+    watch.keep("secret of the own registry", PASSWORD);
+    for name in ["arena", "nothing", "..%2Fother"] {
+        let tags = format!("/v1/container-registry/images/{name}/tags");
+        watch.call(server, "GET", &tags, None);
+        watch.call(server, "DELETE", &format!("{tags}/v1"), None);
+        watch.call(server, "POST", &format!("{tags}/bulk-delete"), Some(&json!({"tags": ["v1"]})));
+    }
 }
 
 /// A storage that nobody answers for: what is told of its failures must not tell its key.
@@ -280,7 +357,7 @@ fn search(mut server: Server, mut watch: Watch, receiver: &Receiver, id: &str) {
     watch.command(&server, &["inspect", id]);
     watch.call(&server, "GET", "/spawnpoint/v1/audit", None);
     watch.call(&server, "GET", "/spawnpoint/v1/tokens", None);
-    for command in [["config", "check"], ["token", "list"], ["webhook", "list-dead"]] {
+    for command in [["config", "check"], ["token", "list"], ["webhook", "list-dead"], ["ca", "print"]] {
         watch.command(&server, &command);
     }
     watch.command(&server, &["audit"]);
@@ -305,6 +382,11 @@ fn search(mut server: Server, mut watch: Watch, receiver: &Receiver, id: &str) {
     assert_eq!(log.matches(&server.api.token).count(), 1);
     watch.note("log", log.replace(&server.api.token, "").as_bytes());
 
+    for (kind, canaries) in KINDS {
+        let missing = canaries.iter().find(|what| !watch.canaries.contains_key(*what));
+        assert_eq!(missing, None, "{kind}: it was not planted");
+    }
+    assert!(!watch.seen["answers"].to_lowercase().contains("set-cookie"));
     for (what, secret) in &watch.canaries {
         assert_eq!(watch.sightings(secret), Vec::<String>::new(), "{what}");
     }
@@ -326,32 +408,81 @@ fn keep_own_secrets(server: &Server, watch: &mut Watch) {
     let master_key = std::fs::read_to_string(server.data_dir().join("master-key")).unwrap();
     let master_key = master_key.trim();
     watch.keep("master key", master_key);
-    let bytes = (0..32).map(|at| u8::from_str_radix(&master_key[2 * at..2 * at + 2], 16).unwrap()).collect();
+    let bytes: Vec<u8> =
+        (0..32).map(|at| u8::from_str_radix(&master_key[2 * at..2 * at + 2], 16).unwrap()).collect();
     watch.canaries.insert("master key in bytes", bytes);
+    watch.command(server, &["ca", "print"]);
+    let pem = std::fs::read_to_string(server.data_dir().join("ca-key.pem")).unwrap();
+    let lines: Vec<&str> = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+    watch.keep("authority's key", lines[0]);
+    // The number itself: the rest says which curve it is of, and that is no secret.
+    let key = BASE64_STANDARD.decode(lines.concat()).unwrap();
+    watch.canaries.insert("authority's key in bytes", key[36..68].to_vec());
+}
+
+/// The tokens that a container is given, as they are derived from the master key.
+fn keep_the_tokens_of(watch: &mut Watch, id: &str) {
+    let mac = |key: &[u8], message: &[u8]| {
+        Hmac::<sha2::Sha256>::new_from_slice(key).unwrap().chain_update(message).finalize().into_bytes()
+    };
+    let key = mac(&watch.canaries["master key in bytes"], b"spawnpoint mac");
+    for (what, purpose) in [("self-stop token", "self-stop"), ("context token", "context")] {
+        let mut message = u64::try_from(purpose.len()).unwrap().to_be_bytes().to_vec();
+        message.extend_from_slice(purpose.as_bytes());
+        message.extend_from_slice(id.as_bytes());
+        let token: String = mac(&key, &message).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        watch.keep(what, &token);
+    }
+}
+
+/// A configuration with a registry of its own, if one can be had, else with one that does not answer.
+fn with_registry(
+    ports: &Ports,
+    site: fn(&Ports) -> String,
+    registry: Option<&Registry>,
+    token: &Path,
+) -> String {
+    let own = registry.map(|registry| registry.as_own("games")).unwrap_or_else(|| {
+        std::fs::write(token, PASSWORD).unwrap();
+        std::fs::set_permissions(token, std::fs::Permissions::from_mode(0o600)).unwrap();
+        format!(
+            "[registry]\nurl = \"127.0.0.1:9\"\nproject = \"games\"\nusername = \"robot\"\ntoken_file = \"{}\"\n",
+            token.display()
+        )
+    });
+    format!("{}{own}", site(ports))
 }
 
 #[test]
 fn no_secret_is_seen_anywhere_on_pretended_hosts() {
-    let server = Server::start(server::fake);
+    let (registry, dir) = (Registry::start(), tempfile::tempdir().unwrap());
+    let server = Server::start(|ports| {
+        with_registry(ports, server::fake, registry.as_ref(), &dir.path().join("token"))
+    });
     let (mut watch, receiver) = (Watch::default(), Receiver::open());
     keep_own_secrets(&server, &mut watch);
     let id = walk(&server, &mut watch, ("game", "1"), &receiver);
+    keep_the_tokens_of(&mut watch, &id);
     search(server, watch, &receiver, &id);
 }
 
 #[test]
 fn no_secret_is_seen_anywhere_with_real_containers_not_even_their_own_tokens() {
     let Some(engine) = docker::engine() else { return };
-    let mut server = Server::start(server::docker);
+    // This registry does not answer.
+    let dir = tempfile::tempdir().unwrap();
+    let mut server =
+        Server::start(|ports| with_registry(ports, server::docker, None, &dir.path().join("token")));
     let _ = server.installation(&engine);
     let (mut watch, receiver) = (Watch::default(), Receiver::open());
     keep_own_secrets(&server, &mut watch);
     let id = walk(&server, &mut watch, engine.image(), &receiver);
+    keep_the_tokens_of(&mut watch, &id);
     let port = external(&server.api.status(&id), "game");
     for (what, variable) in
         [("self-stop token", "ARBITRIUM_DELETE_TOKEN"), ("context token", "ARBITRIUM_CONTEXT_TOKEN")]
     {
-        watch.keep(what, &ask_udp(port, &format!("env {variable}")));
+        assert_eq!(ask_udp(port, &format!("env {variable}")).into_bytes(), watch.canaries[what]);
     }
     watch.note("answers", ask_udp(port, "http-context").as_bytes());
     search(server, watch, &receiver, &id);

@@ -272,6 +272,10 @@ def point_at_the_world(case):
             if label.startswith("DELETE") and "/app/" in label:
                 link = f"/v1/storage/endpoint/{names['endpoint_name']}/pull-profile/maps/app/{names['app_name']}/version/v1"
                 call("PUT", link)
+        if "image_name" in names:
+            names["image_name"] = dice.choice(("arena", "studio/arena"))
+            if "tag_name" in names:
+                names["tag_name"] = dice.choice(("v1", "latest", "v2"))
         if "retrieval_key" in names:
             names["retrieval_key"] = new_telemetry() or names["retrieval_key"]
         if "fleet-name" in names:
@@ -309,6 +313,8 @@ def point_at_the_world(case):
             for name in ("resources", "filters", "require_cached_locations", "city", "country", "continent", "region",
                          "administrative_division"):
                 case.body.pop(name, None)
+        if isinstance(case.body.get("tags"), list) and "/container-registry/" in label:
+            case.body["tags"] = ["v1", *case.body["tags"][:99]]
         if "deployments" in case.body and "/telemetry/" in label:
             case.body["deployments"] = [standing(), *case.body["deployments"][:99]]
         if label in NAMED_ANEW and isinstance(case.body.get("name"), str):

@@ -37,7 +37,7 @@ pub mod op {
     pub struct Read;
     /// Looks at a status.
     pub struct Status;
-    /// Lists deployments.
+    /// Lists deployments, or tags of images: what costs more than other lists.
     pub struct List;
     /// Lists the hosts of a private fleet.
     pub struct Hosts;

@@ -40,6 +40,6 @@ pub mod wire;
 pub use error::ApiError;
 pub use rate::RateLimits;
 pub use router::{callback_router, router};
-pub use state::{ApiConfig, ApiState, RegistryCredentials};
+pub use state::{ApiConfig, ApiState};
 pub use wire::session::render_session;
 pub use wire::status::render_status;

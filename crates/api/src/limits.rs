@@ -45,6 +45,8 @@ pub const APPS_PAGE: u32 = 100;
 pub const LOCATIONS_PAGE: u32 = 100;
 /// Items a page where the client does not say: tags. Older clients know of no pages, and there are at most 64.
 pub const TAGS_PAGE: u32 = 100;
+/// Items a page where the client does not say: tags of images. Older clients know of no pages.
+pub const IMAGE_TAGS_PAGE: u32 = 100;
 /// Items a page where the client does not say: endpoint storages and pull profiles.
 pub const STORAGES_PAGE: u32 = 10;
 /// Items a page where the client does not say: hosts. Older clients of private fleets know of no pages.

@@ -58,6 +58,8 @@ pub mod tag {
     pub const TELEMETRY: &str = "Telemetry";
     /// The caller's address.
     pub const IP: &str = "IP Lookup";
+    /// Images in the registry of the configuration.
+    pub const REGISTRY: &str = "Container Registry";
     /// What plugins ask before they accept a token.
     pub const WIZARD: &str = "Wizard";
     /// Whether the server is up, and what it can do.
@@ -71,7 +73,7 @@ pub const API_TOKEN: &str = "api-token";
 /// The security scheme of the token that a container has for its own deployment.
 pub const DEPLOYMENT_TOKEN: &str = "deployment-token";
 
-const TAGS: [(&str, &str); 16] = [
+const TAGS: [(&str, &str); 17] = [
     (tag::APPLICATIONS, "Applications and their versions: what is deployed."),
     (tag::DEPLOYMENTS, "Deployments: running game servers."),
     (tag::TAGS, "Tags of deployments, by which they are found and stopped."),
@@ -85,6 +87,7 @@ const TAGS: [(&str, &str); 16] = [
     (tag::LOCATIONS, "Where one can deploy, and the beacons that stand there."),
     (tag::TELEMETRY, "Which of some running deployments is the best for some players."),
     (tag::IP, "Addresses, and where they are."),
+    (tag::REGISTRY, "Tags of images in the registry of the configuration."),
     (tag::WIZARD, "What plugins ask before they accept a token."),
     (tag::MONITORING, "Whether the server is up, and what it can do."),
     (tag::EXTENSIONS, "What Spawnpoint has beyond Edgegap's API."),

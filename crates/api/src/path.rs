@@ -28,6 +28,41 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Segment
     }
 }
 
+/// How many steps an image's name may have in a path without being percent-encoded.
+pub const IMAGE_STEPS_MAX: usize = 6;
+
+/// The segments of a path to an image: its name, which may hold slashes, and perhaps a tag.
+pub struct ImageSegments {
+    /// The image's name.
+    pub image: String,
+    /// The tag; empty if the path has none.
+    pub tag: String,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for ImageSegments {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Segments(segments): Segments<Vec<(String, String)>> =
+            Segments::from_request_parts(parts, state).await?;
+        let (mut steps, mut tag) = (Vec::new(), String::new());
+        for (name, segment) in segments {
+            if name == "tag_name" { tag = segment } else { steps.push(segment) }
+        }
+        Ok(Self { image: steps.join("/"), tag })
+    }
+}
+
+/// A route's path in all its spellings: those of images with a name of one step, of two, and so on.
+pub fn spellings(path: &str) -> impl Iterator<Item = String> {
+    const NAME: &str = "{image_name}";
+    let most = if path.contains(NAME) { IMAGE_STEPS_MAX } else { 1 };
+    (1..=most).map(move |steps| {
+        let more: String = (2..=steps).map(|step| format!("/{{image_step_{step}}}")).collect();
+        path.replace(NAME, &format!("{NAME}{more}"))
+    })
+}
+
 /// The id of a deployment; what cannot be one is not found.
 ///
 /// # Errors

@@ -10,6 +10,7 @@ use utoipa_axum::routes;
 
 use crate::error::{unknown_method, unknown_path};
 use crate::frame::frame;
+use crate::path::spellings;
 use crate::state::ApiState;
 use crate::{admin, v1, v2};
 
@@ -162,6 +163,15 @@ fn platform() -> Vec<Route> {
     named([
         ("/monitor", routes!(v1::monitor::monitor)),
         ("/swagger.json", routes!(v1::swagger::swagger)),
+        ("/v1/container-registry/images/{image_name}/tags", routes!(v1::list_image_tags::list_image_tags)),
+        (
+            "/v1/container-registry/images/{image_name}/tags/bulk-delete",
+            routes!(v1::delete_image_tags::delete_image_tags),
+        ),
+        (
+            "/v1/container-registry/images/{image_name}/tags/{tag_name}",
+            routes!(v1::delete_image_tag::delete_image_tag),
+        ),
         ("/v1/wizard/init-quick-start", routes!(v1::wizard::init_quick_start)),
         ("/v1/wizard/registry-credentials", routes!(v1::wizard::registry_credentials)),
         ("/v2/openapi.json", routes!(v2::openapi::openapi)),
@@ -289,7 +299,9 @@ fn finish(routes: Vec<Route>, state: ApiState) -> Router {
     let mut router = Router::new();
     for Route { path, methods, .. } in routes {
         let methods = methods.fallback(unknown_method).layer(from_fn_with_state(path, frame));
-        router = router.route(path, methods.clone()).route(&format!("{path}/"), methods);
+        for spelled in spellings(path) {
+            router = router.route(&spelled, methods.clone()).route(&format!("{spelled}/"), methods.clone());
+        }
     }
     router.fallback(unknown_path.layer(from_fn_with_state("unknown", frame))).with_state(state)
 }

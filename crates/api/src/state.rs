@@ -6,24 +6,10 @@ use std::sync::Arc;
 use axum::http::HeaderName;
 use spawnpoint_engine::Engine;
 use spawnpoint_engine::webhooks::Network;
-use spawnpoint_model::Plaintext;
 use tokio_util::sync::CancellationToken;
 
 use crate::followers::Followers;
 use crate::rate::{RateLimits, Rates};
-
-/// A container registry that clients may push to, as `GET /v1/wizard/registry-credentials` gives it out.
-#[derive(Clone, Debug)]
-pub struct RegistryCredentials {
-    /// Its host, without a scheme.
-    pub registry_url: String,
-    /// The project in it.
-    pub project: String,
-    /// The login name.
-    pub username: String,
-    /// The login secret.
-    pub token: Plaintext,
-}
 
 /// Settings of the API.
 #[derive(Clone, Debug)]
@@ -34,8 +20,6 @@ pub struct ApiConfig {
     pub trusted_proxies: Vec<Network>,
     /// The header in which they say it (`X-Forwarded-For`).
     pub client_address_header: Option<HeaderName>,
-    /// The registry given out by the wizard, if there is one.
-    pub registry: Option<RegistryCredentials>,
     /// Address of the API as clients write it, without a trailing slash (`https://games.example.com`).
     pub public_url: String,
 }
@@ -46,7 +30,6 @@ impl Default for ApiConfig {
             rates: RateLimits::default(),
             trusted_proxies: Vec::new(),
             client_address_header: None,
-            registry: None,
             public_url: "http://127.0.0.1:8080".to_owned(),
         }
     }

@@ -12,6 +12,7 @@ pub mod deploy_v2;
 pub mod events;
 pub mod fleet;
 pub mod fleet_hosts;
+pub mod image_tags;
 pub mod list_item;
 pub mod locations;
 pub mod logs;

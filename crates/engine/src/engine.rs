@@ -76,6 +76,8 @@ pub struct Options {
     pub storage_networks: Vec<crate::webhooks::Network>,
     /// Networks that container registries may lie in besides public ones, where Spawnpoint itself asks them.
     pub registry_networks: Vec<crate::webhooks::Network>,
+    /// The registry that clients push to, if there is one.
+    pub own_registry: Option<crate::image_tags::OwnRegistry>,
     /// Where logs are kept until they are uploaded; `None` = nowhere, and then none is.
     pub spool_dir: Option<std::path::PathBuf>,
     /// Bytes that may be kept there.
@@ -103,6 +105,7 @@ impl Options {
             metrics: crate::metrics::Settings::default(),
             storage_networks: Vec::new(),
             registry_networks: Vec::new(),
+            own_registry: None,
             spool_dir: None,
             spool_bytes_max: 2 << 30,
             webhook_secret,
@@ -175,6 +178,8 @@ pub(crate) struct Inner {
     pub(crate) with_files: Semaphore,
     pub(crate) access_lists: crate::access_lists::AccessLists,
     pub(crate) registries: crate::registry::Registries,
+    /// Places for calls that ask the installation's own registry.
+    pub(crate) registry_calls: Semaphore,
     pub(crate) image_cache: crate::image_cache::ImageCache,
     pub(crate) tracker: TaskTracker,
     pub(crate) stop: CancellationToken,
@@ -246,6 +251,7 @@ impl Engine {
             with_files: Semaphore::new(STARTS_WITH_FILES_MAX),
             access_lists: crate::access_lists::AccessLists::default(),
             registries,
+            registry_calls: Semaphore::new(crate::image_tags::CALLS_MAX),
             image_cache: crate::image_cache::ImageCache::default(),
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),

@@ -32,6 +32,7 @@ pub mod front;
 pub mod host_settings;
 pub mod hosts;
 mod image_cache;
+pub mod image_tags;
 pub mod list;
 pub mod locations;
 mod log_retention;

@@ -116,6 +116,10 @@ pub const SELECTOR_VALUE_CHARS_MAX: usize = 1024;
 pub const SESSIONS_AT_ONCE_MAX: usize = 256;
 /// Smart fleets of an installation.
 pub const FLEETS_MAX: u64 = 1000;
+/// Characters of a tag of an image. OCI: 128.
+pub const IMAGE_TAG_CHARS_MAX: usize = 128;
+/// Tags of an image that are deleted by one call.
+pub const IMAGE_TAGS_AT_ONCE_MAX: usize = 100;
 /// Policies of a fleet.
 pub const POLICIES_MAX: u64 = 64;
 /// Versions that are linked to a fleet.

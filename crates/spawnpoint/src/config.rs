@@ -27,6 +27,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use spawnpoint_engine::image_tags::OwnRegistry;
 
 pub use env::Variables;
 pub use fleets::PrivateFleet;
@@ -366,7 +367,8 @@ impl Metrics {
     }
 }
 
-/// The registry that clients push images to, as the wizard endpoint gives it out.
+/// The registry that clients push images to: the wizard endpoint gives it out, and the tags of its images are listed and
+/// deleted.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Registry {
@@ -556,6 +558,8 @@ impl Config {
             if let Some(name) = empty.or(registry.token_file.as_os_str().is_empty().then_some("token_file")) {
                 return Err(Problem::at(format!("registry.{name}"), "is missing: a registry has all four"));
             }
+            OwnRegistry::check(&registry.url, &registry.project)
+                .map_err(|(name, problem)| Problem::at(format!("registry.{name}"), problem))?;
         }
         self.beacon.check()?;
         if self.callback.port == 0 {

@@ -12,10 +12,10 @@ use axum::http::HeaderName;
 use axum::serve::ListenerExt as _;
 use spawnpoint_api::serve::{ServeOptions, serve};
 use spawnpoint_api::{
-    ApiConfig, ApiState, RateLimits, RegistryCredentials, callback_router, render_session, render_status,
-    router,
+    ApiConfig, ApiState, RateLimits, callback_router, render_session, render_status, router,
 };
 use spawnpoint_driver_docker::DockerEngine;
+use spawnpoint_engine::image_tags::OwnRegistry;
 use spawnpoint_engine::metrics::Settings;
 use spawnpoint_engine::positions::NoPositions;
 use spawnpoint_engine::webhooks::Network;
@@ -91,11 +91,12 @@ impl Server {
         let tls = Tls::open(config, plan, opened.clock.clone(), DRAIN)?;
         let hosts = hosts::connect(config, plan, &opened, Some(tls.fronts.clone())).await?;
         let (admin_token, is_first_start) = admin_token(&config.data.dir, &opened.entropy, variables)?;
-        let parts = Parts {
+        let mut parts = Parts {
             private_fleets: plan.private_fleets.clone(),
             connect: Some(hosts.connector.clone()),
             ..parts(config, &opened, positions, address, hosts.setups.clone())
         };
+        parts.options.own_registry = own_registry(config)?;
         let engine = Engine::start(parts).await?;
         engine.install_admin_token(&admin_token).await?;
         let dns = names::open(config, &engine).await?;
@@ -263,22 +264,25 @@ fn public_url(config: &Config, address: SocketAddr) -> String {
     }
 }
 
+/// The registry that clients push to.
+fn own_registry(config: &Config) -> Result<Option<OwnRegistry>, Failure> {
+    let Some(registry) = &config.registry else { return Ok(None) };
+    let file = &registry.token_file;
+    let token = keys::read_secret(file)
+        .map_err(|err| Failure::misused(format!("registry.token_file: {}: {err}", file.display())))?;
+    Ok(Some(OwnRegistry {
+        host: registry.url.clone(),
+        project: registry.project.clone(),
+        username: registry.username.clone(),
+        token,
+    }))
+}
+
 /// Settings of the API.
 fn api_config(config: &Config, address: SocketAddr) -> Result<ApiConfig, Failure> {
     let header = &config.api.client_address_header;
     let header = HeaderName::from_bytes(header.as_bytes())
         .map_err(|err| Failure::misused(format!("api.client_address_header: {err}")))?;
-    let registry = match &config.registry {
-        None => None,
-        Some(registry) => Some(RegistryCredentials {
-            registry_url: registry.url.clone(),
-            project: registry.project.clone(),
-            username: registry.username.clone(),
-            token: keys::read_secret(&registry.token_file).map_err(|err| {
-                Failure::misused(format!("registry.token_file: {}: {err}", registry.token_file.display()))
-            })?,
-        }),
-    };
     Ok(ApiConfig {
         rates: RateLimits {
             deploy: config.limits.deploy_per_second,
@@ -289,7 +293,6 @@ fn api_config(config: &Config, address: SocketAddr) -> Result<ApiConfig, Failure
         },
         trusted_proxies: config.api.trusted_proxies.iter().map(|network| network.0).collect(),
         client_address_header: Some(header),
-        registry,
         public_url: public_url(config, address),
     })
 }

@@ -83,6 +83,25 @@ pub struct TagPath {
     pub tag_name: String,
 }
 
+/// `{image_name}`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub struct ImagePath {
+    /// The image's name in the project of the configuration, with the project in front or without it; slashes as they are or
+    /// percent-encoded. What is none is not found.
+    #[param(example = "arena")]
+    pub image_name: String,
+}
+
+/// `{tag_name}` of an image.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub struct ImageTagPath {
+    /// The tag. What is none is not found.
+    #[param(example = "v7")]
+    pub tag_name: String,
+}
+
 /// `{access_point_id}`.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]

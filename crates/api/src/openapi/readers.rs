@@ -9,14 +9,14 @@ use spawnpoint_model::names::CustomId;
 use super::{documents, shared};
 use crate::v1::update_deployment;
 use crate::wire::{
-    access, app, available, bulk_stop, deploy_v1, deploy_v2, fleet, lookup, private_deploy, pull_profile,
-    report, session_body, storage, tags, telemetry, version_body,
+    access, app, available, bulk_stop, deploy_v1, deploy_v2, fleet, image_tags, lookup, private_deploy,
+    pull_profile, report, session_body, storage, tags, telemetry, version_body,
 };
 
 type Reader = fn(&Map<String, Value>) -> bool;
 
 /// Every operation with a body, and what reads it.
-const READERS: [(&str, Reader); 39] = [
+const READERS: [(&str, Reader); 40] = [
     ("POST /v1/app", |body| app::read_new(body).is_ok()),
     ("PATCH /v1/app/{app_name}", |body| app::read_patch(body).is_ok()),
     ("POST /v1/app/{app_name}/version", |body| version_body::read_new(body).is_ok()),
@@ -36,6 +36,9 @@ const READERS: [(&str, Reader); 39] = [
     ("POST /v1/storage/endpoint/{endpoint_name}/pull-profile", |body| pull_profile::read_new(body).is_ok()),
     ("PATCH /v1/storage/endpoint/{endpoint_name}/pull-profile/{pull_profile_name}", |body| {
         pull_profile::read_patch(body).is_ok()
+    }),
+    ("POST /v1/container-registry/images/{image_name}/tags/bulk-delete", |body| {
+        image_tags::read(body).is_ok()
     }),
     ("POST /v1/ips/lookup", |body| lookup::read(body).is_ok()),
     ("POST /v1/telemetry/active-deployments", |body| telemetry::read(body).is_ok()),

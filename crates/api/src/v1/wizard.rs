@@ -60,11 +60,9 @@ pub async fn registry_credentials(
     State(state): State<ApiState>,
     _caller: Caller<op::Read>,
 ) -> Result<Response, ApiError> {
-    let registry = state.config().registry.as_ref();
-    let registry =
-        registry.ok_or_else(|| ApiError::not_found("this installation has no registry of its own"))?;
+    let registry = state.engine().own_registry()?;
     Ok(wire::ok(&Body {
-        registry_url: &registry.registry_url,
+        registry_url: &registry.host,
         project: &registry.project,
         username: &registry.username,
         token: registry.token.reveal(),

@@ -79,14 +79,12 @@ fn matrix() -> Vec<Row> {
         row("GET /v1/deployments", "/v1/deployments", None, READ, HARMLESS),
         row("GET /v1/status/{request_id}", "/v1/status/{id}", None, READ, &[400]),
         row("GET /v1/ip", "/v1/ip", None, READ, HARMLESS),
-        row("GET /v1/wizard/registry-credentials", "/v1/wizard/registry-credentials", None, READ, &[404]),
-        row("POST /v1/wizard/init-quick-start", "/v1/wizard/init-quick-start", change(), READ, HARMLESS),
         row("POST /v2/deployments", "/v2/deployments", Some(deployment("v1")), DEPLOY, KEPT_OUT),
         row("POST /v1/deploy", "/v1/deploy", Some(v1), DEPLOY, KEPT_OUT),
         row("POST /v1/app", "/v1/app", Some(app), ADMINISTER, KEPT_OUT),
         row("PATCH /v1/app/{app_name}", "/v1/app/arena", change(), ADMINISTER, KEPT_OUT),
     ];
-    let rooms = [places(), running(), storages(), hosts(), sessions(), fleets(), access_lists()];
+    let rooms = [places(), running(), registry(), storages(), hosts(), sessions(), fleets(), access_lists()];
     rows.extend(rooms.into_iter().flatten());
     let version_path = "/v1/app/arena/version/v1";
     let new_version = Some(version("v2", "a/b", "1"));
@@ -127,6 +125,31 @@ fn matrix() -> Vec<Row> {
     ]);
     rows.extend(extensions());
     rows
+}
+
+/// Images in the installation's own registry, which belong to no application. (It has none.)
+fn registry() -> Vec<Row> {
+    const TAGS: &str = "/v1/container-registry/images/arena/tags";
+    let source = Some(json!({"source": "unity"}));
+    vec![
+        row("GET /v1/wizard/registry-credentials", "/v1/wizard/registry-credentials", None, READ, &[404]),
+        row("POST /v1/wizard/init-quick-start", "/v1/wizard/init-quick-start", source, READ, HARMLESS),
+        row("GET /v1/container-registry/images/{image_name}/tags", TAGS, None, READ, UNBOUND_ALONE),
+        row(
+            "DELETE /v1/container-registry/images/{image_name}/tags/{tag_name}",
+            "/v1/container-registry/images/arena/tags/v1",
+            None,
+            ADMINISTER,
+            UNBOUND_ALONE,
+        ),
+        row(
+            "POST /v1/container-registry/images/{image_name}/tags/bulk-delete",
+            "/v1/container-registry/images/arena/tags/bulk-delete",
+            Some(json!({"tags": ["v1"]})),
+            ADMINISTER,
+            UNBOUND_ALONE,
+        ),
+    ]
 }
 
 /// Endpoint storages and pull profiles, which belong to no application.

@@ -22,6 +22,7 @@ mod places;
 mod private_fleets;
 mod rates;
 mod reference;
+mod registry;
 mod routing;
 mod schemas;
 mod serving;

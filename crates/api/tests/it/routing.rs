@@ -4,9 +4,8 @@ use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::{HeaderName, Method, Request};
 use serde_json::json;
-use spawnpoint_api::{ApiConfig, RateLimits, RegistryCredentials};
+use spawnpoint_api::{ApiConfig, RateLimits};
 use spawnpoint_engine::webhooks::Network;
-use spawnpoint_model::Plaintext;
 
 use crate::schemas::check_v1;
 use crate::world::{ADMIN, World};
@@ -139,14 +138,7 @@ async fn the_wizard_accepts_valid_tokens_and_gives_out_the_configured_registry()
     assert_eq!(world.get("/v1/wizard/registry-credentials").await.code, 404);
     world.end().await;
 
-    let registry = RegistryCredentials {
-        registry_url: "registry.example.com".into(),
-        project: "studio".into(),
-        username: "robot$studio".into(),
-        token: Plaintext::new("push-me"),
-    };
-    let config = ApiConfig { rates: RateLimits::off(), registry: Some(registry), ..ApiConfig::default() };
-    let world = World::with(config).await;
+    let world = World::with_registry("registry.example.com").await;
     let answer = world.get("/v1/wizard/registry-credentials").await;
     assert_eq!(answer.headers["cache-control"], "no-store");
     let expected = json!({

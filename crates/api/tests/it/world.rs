@@ -15,6 +15,7 @@ use spawnpoint_api::{
 };
 use spawnpoint_driver::Security;
 use spawnpoint_driver::fake::{FakeConfig, FakeDriver, FakeEngine};
+use spawnpoint_engine::image_tags::OwnRegistry;
 use spawnpoint_engine::positions::{Positions, Region, Whereabouts};
 use spawnpoint_engine::webhooks::Network;
 use spawnpoint_engine::{ConnectHost, Engine, Entropy, HostSetup, ManualClock, Options, Parts};
@@ -88,7 +89,22 @@ impl World {
         Self::with(ApiConfig { rates: RateLimits::off(), ..ApiConfig::default() }).await
     }
 
+    /// Without rate limits, with a registry of its own, whose project is `studio`.
+    pub async fn with_registry(host: &str) -> Self {
+        let registry = OwnRegistry {
+            host: host.into(),
+            project: "studio".into(),
+            username: "robot$studio".into(),
+            token: Plaintext::new("push-me"),
+        };
+        Self::start(ApiConfig { rates: RateLimits::off(), ..ApiConfig::default() }, Some(registry)).await
+    }
+
     pub async fn with(config: ApiConfig) -> Self {
+        Self::start(config, None).await
+    }
+
+    async fn start(config: ApiConfig, registry: Option<OwnRegistry>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let store =
             Store::open(&Database::Sqlite(directory.path().join("spawnpoint.db")), NOW).await.unwrap();
@@ -96,7 +112,9 @@ impl World {
         let mut hosts = CITIES.map(|_| FakeEngine::new(FakeConfig::default())).to_vec();
         // One more, on which added hosts stand.
         hosts.push(FakeEngine::new(FakeConfig::default()));
-        let engine = Engine::start(parts(&store, &clock, &hosts)).await.unwrap();
+        let mut parts = parts(&store, &clock, &hosts);
+        parts.options.own_registry = registry;
+        let engine = Engine::start(parts).await.unwrap();
         engine.install_admin_token(&Plaintext::new(ADMIN)).await.unwrap();
         let state = ApiState::new(engine.clone(), config);
         let (router, callbacks) = (router(state.clone()), callback_router(state.clone()));
@@ -324,6 +342,7 @@ fn parts(store: &Store, clock: &Arc<ManualClock>, hosts: &[Arc<FakeEngine>]) -> 
     let mut options =
         Options::new("games.test", "http://api.test", Plaintext::new("whsec_c3Bhd25wb2ludC10ZXN0cw=="));
     options.webhook_networks = vec![Network { address: "127.0.0.0".parse().unwrap(), prefix: 8 }];
+    options.registry_networks.clone_from(&options.webhook_networks);
     options.resync_every = Duration::from_millis(200);
     options.metrics.sample_every = Duration::from_secs(1);
     let setups = CITIES.iter().zip(hosts).map(|((city, latitude, longitude, private), fake)| {

@@ -295,6 +295,19 @@ fn a_registry_may_come_from_the_environment_and_is_whole_or_not_there() {
     let err = load_text_with("", &whole[..3]).unwrap_err().to_string();
     assert!(err.contains("registry.username: is missing"), "{err}");
     assert!(mistake("[registry]\nurl = \"x\"\n").contains("line 1: registry.project"));
+    let of = |url: &str, project: &str| {
+        let rest = "username = \"robot\"\ntoken_file = \"/run/token\"";
+        load_text_with(&format!("[registry]\nurl = \"{url}\"\nproject = \"{project}\"\n{rest}\n"), &[])
+    };
+    for good in ["registry.example.com", "127.0.0.1:5000", "[::1]:5000", "docker.io"] {
+        assert!(of(good, "games/eu").is_ok(), "{good}");
+    }
+    for bad in ["https://registry.example.com", "a/b", "user@a", "a b", "a?b", "a:port"] {
+        assert!(of(bad, "games").unwrap_err().to_string().contains("registry.url: must be"), "{bad}");
+    }
+    for bad in ["Games", "games/", "../games", "games?x"] {
+        assert!(of("a", bad).unwrap_err().to_string().contains("registry.project: must be"), "{bad}");
+    }
 }
 
 #[test]

@@ -28,6 +28,21 @@ fn links_between_documents_lead_somewhere() {
 }
 
 #[test]
+fn the_tests_that_are_named_for_each_point_exist() {
+    let text = std::fs::read_to_string(root().join("docs/compatibility.md")).unwrap();
+    let table = text.split("<!-- points: ").nth(1).unwrap();
+    let named: Vec<(&str, &str)> = table.split('`').filter_map(|part| part.split_once("::")).collect();
+    assert!(named.len() >= 7, "{named:?}");
+    for (file, test) in named {
+        let source = std::fs::read_to_string(root().join(file)).unwrap();
+        assert!(source.contains(&format!("#[test]\nfn {test}()")), "{file} has no test {test}");
+    }
+    for point in 1..=7 {
+        assert!(table.contains(&format!("\n| {point}, ")), "point {point} has no row");
+    }
+}
+
+#[test]
 fn the_readmes_two_commands_exist_and_ci_runs_the_second() {
     let read = |name: &str| std::fs::read_to_string(root().join(name)).unwrap();
     let readme = read("README.md");
