@@ -40,7 +40,8 @@ struct Body<'a> {
     token: &'a str,
 }
 
-/// 200 with the registry of the config; 404 if there is none.
+/// 200 with the registry of the config; 404 if there is none. Whoever may push may replace every image: so this is for
+/// administrators of everything.
 ///
 /// # Errors
 /// See above.
@@ -50,7 +51,7 @@ struct Body<'a> {
     operation_id = "wizard-registry-credentials",
     tag = tag::WIZARD,
     summary = "Where images may be pushed",
-    description = "The registry of the configuration.",
+    description = "The registry of the configuration. Needs a token with `admin` that is bound to no application.",
     responses(
         (status = 200, description = "The registry", body = Body),
         (status = 404, description = "This installation has no registry of its own"),
@@ -58,8 +59,9 @@ struct Body<'a> {
 )]
 pub async fn registry_credentials(
     State(state): State<ApiState>,
-    _caller: Caller<op::Read>,
+    caller: Caller<op::Administer>,
 ) -> Result<Response, ApiError> {
+    state.engine().need_unbound(&caller.actor)?;
     let registry = state.engine().own_registry()?;
     Ok(wire::ok(&Body {
         registry_url: &registry.host,

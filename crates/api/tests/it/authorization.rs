@@ -132,7 +132,13 @@ fn registry() -> Vec<Row> {
     const TAGS: &str = "/v1/container-registry/images/arena/tags";
     let source = Some(json!({"source": "unity"}));
     vec![
-        row("GET /v1/wizard/registry-credentials", "/v1/wizard/registry-credentials", None, READ, &[404]),
+        row(
+            "GET /v1/wizard/registry-credentials",
+            "/v1/wizard/registry-credentials",
+            None,
+            ADMINISTER,
+            UNBOUND_ALONE,
+        ),
         row("POST /v1/wizard/init-quick-start", "/v1/wizard/init-quick-start", source, READ, HARMLESS),
         row("GET /v1/container-registry/images/{image_name}/tags", TAGS, None, READ, UNBOUND_ALONE),
         row(
