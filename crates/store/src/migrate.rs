@@ -56,6 +56,7 @@ pub const MIGRATIONS: &[Migration] = &[
     migration!(6, "host_settings", "0006_host_settings.sql"),
     migration!(7, "sessions_and_fleets", "0007_sessions_and_fleets.sql"),
     migration!(8, "access_lists", "0008_access_lists.sql"),
+    migration!(9, "acme", "0009_acme.sql"),
 ];
 
 /// The schema version this binary works with.

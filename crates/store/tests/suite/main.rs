@@ -6,6 +6,7 @@
 mod world;
 
 mod access;
+mod acme;
 mod apps;
 mod deployments;
 mod files;
