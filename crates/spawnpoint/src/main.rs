@@ -6,6 +6,7 @@
 //!
 //! Entry points: [`main`] reads the command line; [`server`] puts everything together; the other commands are a file each.
 
+mod acme;
 mod beacon;
 mod cli;
 mod config;
@@ -80,6 +81,7 @@ async fn run(common: Common, command: Command) -> Result<bool, Failure> {
         Command::Ca(CaCommand::Print) => {
             print(tls::authority(&load(None)?.config)?.certificate_pem().trim_end())
         }
+        Command::Ca(CaCommand::Status) => return acme::status::status(&load(None)?.config).await,
         Command::Migrate => manage::migrate(&load(None)?).await?,
         Command::Config(ConfigCommand::Check) => describe(&load(None)?),
         Command::Config(ConfigCommand::PrintDefault) => print(config::DEFAULT_TEXT.trim_end()),

@@ -89,7 +89,7 @@ impl Server {
             own => Some(Listeners::bind(own.listen, own.udp_port, own.tcp_port).await?),
         };
         let mut hosts = hosts::connect(config, plan, &opened).await?;
-        let mut tls = Tls::open(config, plan, opened.clock.clone(), DRAIN)?;
+        let mut tls = Tls::open(config, plan, &opened, DRAIN).await?;
         tls.stand_before(plan, &mut hosts)?;
         let (admin_token, is_first_start) = admin_token(&config.data.dir, &opened.entropy, variables)?;
         let parts = Parts {
@@ -98,10 +98,9 @@ impl Server {
         };
         let engine = Engine::start(parts).await?;
         engine.install_admin_token(&admin_token).await?;
-        let dns = names::open(config, &engine).await?;
+        let dns = names::open(config, &engine, &opened.store).await?;
         let state = ApiState::new(engine.clone(), api_config(config, address)?);
-        let certificate = config.api.tls.as_ref().map(|files| files.certificate.as_path());
-        let running = Running::this(address).showing(certificate);
+        let running = Running::this(address).showing(tls.api_certificate());
         running.leave(&config.data.dir)?;
         let server = Self {
             address,
@@ -256,7 +255,7 @@ fn public_url(config: &Config, address: SocketAddr) -> String {
     match &config.api.public_url {
         Some(url) => url.as_str().to_owned(),
         None => {
-            let scheme = if config.api.tls.is_some() { "https" } else { "http" };
+            let scheme = if config.api_speaks_tls() { "https" } else { "http" };
             format!("{scheme}://{}", Running::this(address).address)
         }
     }

@@ -127,7 +127,8 @@ pub struct AcmeFault {
 }
 
 impl AcmeFault {
-    fn new(remedy: Remedy, text: impl Into<String>) -> Self {
+    /// One line of it, at most so long.
+    pub fn new(remedy: Remedy, text: impl Into<String>) -> Self {
         let text: String = text.into();
         // Whatever a stranger's server says, it comes in one line of bounded length.
         let text = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(TEXT_MAX).collect();
@@ -187,8 +188,9 @@ impl AcmeServer {
         let failed = |err| fault(&format!("{} gives no account", self.directory), err);
         let builder = Account::builder_with_http(Box::new(self.http.clone()));
         if let Some(noted) = &task.account {
-            let credentials: AccountCredentials = serde_json::from_str(noted)
-                .map_err(|_| AcmeFault::new(Remedy::NewAccount, "the account that was noted cannot be read"))?;
+            let credentials: AccountCredentials = serde_json::from_str(noted).map_err(|_| {
+                AcmeFault::new(Remedy::NewAccount, "the account that was noted cannot be read")
+            })?;
             return builder.from_credentials(credentials).await.map_err(failed);
         }
         let contact: Vec<&str> = self.applicant.contact.iter().map(String::as_str).collect();
@@ -301,7 +303,11 @@ fn fault(what: &str, err: Error) -> AcmeFault {
 /// What is left to do after an error.
 fn remedy(err: &Error) -> Remedy {
     let Error::Api(problem) = err else {
-        return if matches!(err, Error::Str("invalid order state")) { Remedy::NewOrder } else { Remedy::Again };
+        return if matches!(err, Error::Str("invalid order state")) {
+            Remedy::NewOrder
+        } else {
+            Remedy::Again
+        };
     };
     let kind = problem.r#type.as_deref().unwrap_or_default();
     match kind.strip_prefix("urn:ietf:params:acme:error:").unwrap_or_default() {

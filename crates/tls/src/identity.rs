@@ -107,7 +107,8 @@ impl Issued {
         let validity = read.tbs_certificate.validity;
         let not_before = validity.not_before.to_unix_duration().as_secs();
         let not_after = validity.not_after.to_unix_duration().as_secs();
-        let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(|_| fault("holds no private key"))?;
+        let key =
+            PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(|_| fault("holds no private key"))?;
         Ok(Self { shown: certified(chain, key)?, not_before, not_after })
     }
 }

@@ -46,7 +46,10 @@ mod tests {
     fn waits_double_up_to_a_bound_and_are_never_nothing() {
         let first = Duration::from_secs(300);
         let waits = |failures| retry_in(first, failures, None, 0).as_secs();
-        assert_eq!([1, 2, 3, 4, 7, 8, 40, u32::MAX].map(waits), [300, 600, 1200, 2400, 19200, 21600, 21600, 21600]);
+        assert_eq!(
+            [1, 2, 3, 4, 7, 8, 40, u32::MAX].map(waits),
+            [300, 600, 1200, 2400, 19200, 21600, 21600, 21600]
+        );
         assert!(retry_in(first, 1, None, u64::MAX) <= Duration::from_secs(375));
         assert_eq!(retry_in(first, 0, None, 0), first);
     }

@@ -33,7 +33,9 @@ fn a_fault_is_one_line_of_bounded_length() {
 #[test]
 fn a_request_is_made_for_wildcards_and_says_nothing_of_a_key_that_cannot_be_read() {
     let key = KeyPair::generate().unwrap().serialize_pem();
-    assert!(!signing_request(&["*.play.example.com".into(), "play.example.com".into()], &key).unwrap().is_empty());
+    assert!(
+        !signing_request(&["*.play.example.com".into(), "play.example.com".into()], &key).unwrap().is_empty()
+    );
     let damaged = &key[..key.len() / 2];
     let told = signing_request(&["a.example.com".into()], damaged).unwrap_err();
     assert!(!told.text.contains(&key[40..60]), "{told}");
