@@ -30,7 +30,7 @@ use serde::Deserialize;
 pub use env::Variables;
 pub use fleets::PrivateFleet;
 pub use kernel::KernelPorts;
-pub use names::{AccountBinding, Acme, CertificateFiles, Dns, Tls};
+pub use names::{Acme, CertificateFiles, Dns, Tls};
 pub use plan::{DriverPlan, Endpoint, HostPlan, Plan, TlsFiles};
 pub use problem::Problem;
 pub use values::{

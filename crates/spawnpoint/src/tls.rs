@@ -332,11 +332,11 @@ fn server_config(shown: &Shown) -> Result<TlsConfig, Failure> {
 fn names(config: &Config, hosts: impl Iterator<Item = IpAddr>) -> Vec<String> {
     let suffix = &config.domain.suffix;
     let mut names = vec![format!("*.{suffix}"), suffix.clone(), "localhost".to_owned()];
-    for address in
-        ["127.0.0.1".to_owned(), "::1".to_owned()].into_iter().chain(hosts.map(|ip| ip.to_string()))
-    {
-        if !names.contains(&address) {
-            names.push(address);
+    let wanted = config.tls.acme.iter().flat_map(|acme| acme.names.iter().cloned());
+    let here = ["127.0.0.1".to_owned(), "::1".to_owned()].into_iter();
+    for name in wanted.chain(here).chain(hosts.map(|ip| ip.to_string())) {
+        if !names.contains(&name) {
+            names.push(name);
         }
     }
     names

@@ -52,8 +52,8 @@ fn a_binding_key_is_read_from_a_file_that_others_cannot_read() {
     use std::os::unix::fs::PermissionsExt as _;
     let dir = tempfile::tempdir().unwrap();
     let key_file = dir.path().join("eab");
-    let eab = config::AccountBinding { kid: "kid-1".into(), key_file: key_file.clone() };
-    let acme = config::Acme { eab: Some(eab), ..config::Acme::default() };
+    let text = format!("eab = {{ kid = \"kid-1\", key_file = {:?} }}", key_file.display().to_string());
+    let acme: config::Acme = toml::from_str(&text).unwrap();
     let told = |acme: &config::Acme| binding(acme).err().map(|failure| (failure.code, failure.to_string()));
     assert!(told(&acme).unwrap().1.contains("No such file"));
     let write = |text: &str, mode: u32| {
