@@ -142,7 +142,9 @@ fn a_control_plane_that_is_killed_in_the_middle_of_an_order_ends_with_one_certif
     if !Pebble::is_there() {
         return;
     }
-    let environment = vec![("PEBBLE_VA_SLEEPTIME", "3"), EVERY_NONCE, ANEW];
+    // (One that takes its time looks several times at once, and takes an order back that it has signed when the last of its
+    // eyes finds the text gone.)
+    let environment = vec![AT_ONCE, EVERY_NONCE, ANEW];
     let (pebble, mut server) = world(Setup { environment, ..Setup::default() }, "");
     // An order was made; its name is being looked at; the certificate was signed, but not fetched.
     for moment in ["orders in the db", "Pulled a task", "Issued certificate serial"] {
@@ -154,8 +156,7 @@ fn a_control_plane_that_is_killed_in_the_middle_of_an_order_ends_with_one_certif
     has_certificate(&server, &pebble);
     assert_eq!(pebble.issued(), 1, "the one order went on");
     let shown = serial(server.api.address.port());
-    let signed = format!("Issued certificate serial {}", shown.trim_start_matches('0'));
-    assert!(pebble.log().contains(&signed), "{signed}");
+    assert!(pebble.log().contains(&format!("Issued certificate serial {shown}")), "{shown}");
     assert!(status(&server).0);
     // The binary's own commands find the server behind whatever certificate it shows.
     assert_eq!(server.run(&["token", "list"]).code, Some(0));

@@ -246,9 +246,10 @@ impl Keeper {
             }),
             now: seconds(self.clock.now()),
         };
-        let notes = Notes { keeper: self, row: Mutex::new(&mut row) };
-        let ordered = tokio::time::timeout(ORDER_PATIENCE, self.server.obtain(&task, &notes)).await;
-        drop(notes);
+        let ordered = {
+            let notes = Notes { keeper: self, row: Mutex::new(&mut row) };
+            tokio::time::timeout(ORDER_PATIENCE, self.server.obtain(&task, &notes)).await
+        };
         let slow = || format!("the authority took longer than {} s", ORDER_PATIENCE.as_secs());
         match ordered.unwrap_or_else(|_| Err(AcmeFault::new(Remedy::Again, slow()))) {
             Ok(obtained) => self.succeed(row, obtained).await,

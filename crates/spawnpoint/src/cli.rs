@@ -111,7 +111,7 @@ pub enum CaCommand {
     /// Print its certificate (PEM), for clients that are to trust it: curl --cacert
     Print,
     /// Tell where the certificate of TLS ports comes from, when it expires, and how the next order stands; exit code 1 if
-    /// none is good
+    /// none is good, or only for the last sixth of its life
     Status,
 }
 

@@ -1,6 +1,6 @@
 //! The server: everything put together, running in this process. `serve` waits for a signal beside it, `demo` plays with it.
 //!
-//! Start, in this order: keys and store (a second process on an SQLite file stops here), the listener, the hosts, the engine
+//! Start, in this order: keys and store (a second process on an SQLite file stops here), the listener, certificates, the hosts, the engine
 //! (which adopts what runs), the first token, then requests. Stop, the other way round; workloads stay.
 
 use std::net::SocketAddr;
@@ -88,8 +88,8 @@ impl Server {
             OwnBeacon { enabled: false, .. } => None,
             own => Some(Listeners::bind(own.listen, own.udp_port, own.tcp_port).await?),
         };
-        let mut hosts = hosts::connect(config, plan, &opened).await?;
         let mut tls = Tls::open(config, plan, &opened, DRAIN).await?;
+        let mut hosts = hosts::connect(config, plan, &opened).await?;
         tls.stand_before(plan, &mut hosts)?;
         let (admin_token, is_first_start) = admin_token(&config.data.dir, &opened.entropy, variables)?;
         let parts = Parts {

@@ -27,6 +27,7 @@ use instant_acme::{
     ExternalAccountKey, Identifier, NewAccount, NewOrder, Order, OrderStatus, Problem, RetryPolicy,
 };
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
+use tokio::time::Instant;
 
 use self::http::Http;
 use crate::identity::{CertificateFault, Issued};
@@ -161,7 +162,10 @@ impl AcmeServer {
     pub async fn obtain(&self, task: &Task, journal: &dyn Journal) -> Outcome<Obtained> {
         self.http.forget();
         let outcome = Box::pin(self.try_obtain(task, journal)).await;
-        outcome.map_err(|fault| AcmeFault { retry_after: self.http.retry_after(task.now), ..fault })
+        outcome.map_err(|fault| {
+            let wish = self.http.retry_after(task.now);
+            AcmeFault { retry_after: fault.retry_after.max(wish), ..fault }
+        })
     }
 
     async fn try_obtain(&self, task: &Task, journal: &dyn Journal) -> Outcome<Obtained> {
@@ -297,7 +301,12 @@ fn fault(what: &str, err: Error) -> AcmeFault {
         text = format!("{text}: {err}");
         cause = err.source();
     }
-    AcmeFault::new(remedy, text)
+    let retry_after = match err {
+        // It was asked for less often than there was time for.
+        Error::Timeout(Some(next)) => Some(next.saturating_duration_since(Instant::now().into_std())),
+        _ => None,
+    };
+    AcmeFault { retry_after, ..AcmeFault::new(remedy, text) }
 }
 
 /// What is left to do after an error.

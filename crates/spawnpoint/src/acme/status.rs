@@ -13,7 +13,10 @@ use crate::console::print;
 use crate::failure::Failure;
 use crate::opened::{Mode, Opened};
 
-/// Prints it; `false` if there is no certificate that is good.
+/// What is left of a certificate's life when its renewal is long overdue: a sixth.
+const OVERDUE: u32 = 6;
+
+/// Prints it; `false` if there is no certificate that is good, or not for long.
 ///
 /// # Errors
 /// The installation cannot be read.
@@ -46,7 +49,7 @@ async fn by_acme(config: &Config, acme: &Acme) -> Result<bool, Failure> {
         }
         Some(chain) => {
             row("issued", &V2Date(chain.not_before).to_string());
-            expiry(chain.not_after, now)
+            expiry(chain.not_before, chain.not_after, now)
         }
     };
     tell_next(&found, now);
@@ -74,19 +77,35 @@ fn of_files(files: &CertificateFiles) -> Result<bool, Failure> {
     let issued = issued.map_err(|err| Failure::new(format!("{}: {err}", files.certificate.display())))?;
     let at = |seconds: u64| Timestamp(0).plus(Duration::from_secs(seconds));
     row("issued", &V2Date(at(issued.not_before)).to_string());
-    Ok(expiry(at(issued.not_after), spawnpoint_engine::SystemClock::new().now()))
+    Ok(expiry(at(issued.not_before), at(issued.not_after), spawnpoint_engine::SystemClock::new().now()))
 }
 
-/// Says until when it is good, and tells whether it is.
-fn expiry(not_after: Timestamp, now: Timestamp) -> bool {
+/// Says until when it is good, and tells whether that is long enough.
+fn expiry(not_before: Timestamp, not_after: Timestamp, now: Timestamp) -> bool {
     let left = not_after.since(now);
+    let is_overdue = left.is_zero() || left < not_after.since(not_before) / OVERDUE;
     let days = left.as_secs() / (24 * 3600);
-    let told =
-        if left.is_zero() { "it is not good any more".to_owned() } else { format!("days left: {days}") };
+    let told = match (left.is_zero(), is_overdue) {
+        (true, _) => "it is not good any more".to_owned(),
+        (false, true) => format!("days left: {days}; its renewal is overdue"),
+        (false, false) => format!("days left: {days}"),
+    };
     row("expires", &format!("{} ({told})", V2Date(not_after)));
-    !left.is_zero()
+    !is_overdue
 }
 
 fn row(name: &str, text: &str) {
     print(&format!("{name:<12} {text}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_in_the_last_sixth_of_its_life_is_complained_about() {
+        let at = |days: u64| Timestamp(0).plus(Duration::from_secs(days * 24 * 3600));
+        let fine = |now| expiry(at(1000), at(1090), at(now));
+        assert_eq!([1000, 1060, 1075, 1076, 1090, 2000].map(fine), [true, true, true, false, false, false]);
+    }
 }

@@ -69,3 +69,16 @@ fn a_binding_key_is_read_from_a_file_that_others_cannot_read() {
     assert!(code == 2 && text.contains("base64url") && !text.contains("not base64!"), "{text}");
     assert!(binding(&config::Acme::default()).unwrap().is_none());
 }
+
+#[test]
+fn what_is_held_is_shown_until_it_expires() {
+    let authority = spawnpoint_tls::Authority::make("test", 1_790_000_000).unwrap();
+    let shown = authority.issue(&["*.play.test".into()], 1_790_000_000).unwrap();
+    let held = Held::default();
+    assert!(held.good_at(0).is_none());
+    held.hold(Issued { shown: shown.clone(), not_before: 100, not_after: 200 });
+    let number = |now| held.good_at(now).map(|(number, _)| number);
+    assert_eq!((number(199), number(200)), (Some(1), None));
+    held.hold(Issued { shown, not_before: 150, not_after: 300 });
+    assert_eq!((number(199), number(200)), (Some(2), Some(2)), "another one is told by its number");
+}
