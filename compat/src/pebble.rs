@@ -4,12 +4,19 @@
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
+use tokio::time::Instant;
 
 use crate::registry::free_port;
 use crate::{PATIENCE, eventually, say};
+
+/// How long a start may take.
+const START: Duration = Duration::from_secs(15);
+/// Starts, with other ports each time.
+const TRIES: u32 = 3;
 
 /// How one is started.
 #[derive(Debug, Clone, Default)]
@@ -59,6 +66,15 @@ impl Pebble {
     /// It does not answer.
     #[must_use]
     pub fn start(setup: Setup) -> Self {
+        let tries = (0..TRIES).find_map(|_| {
+            let mut pebble = Self::prepare(setup.clone());
+            pebble.run().then_some(pebble)
+        });
+        tries.unwrap_or_else(|| panic!("pebble does not answer"))
+    }
+
+    /// Its files.
+    fn prepare(setup: Setup) -> Self {
         let dir = tempfile::tempdir().unwrap();
         make_certificate(dir.path());
         let (port, management) = (free_port(), free_port());
@@ -78,19 +94,18 @@ impl Pebble {
         std::fs::write(dir.path().join("config.json"), json!({ "pebble": pebble }).to_string()).unwrap();
         let directory = format!("https://127.0.0.1:{port}/dir");
         let ca = dir.path().join("ca.pem");
-        let mut pebble = Self { directory, ca, management, setup, child: None, dir };
-        pebble.run();
-        pebble
+        Self { directory, ca, management, setup, child: None, dir }
     }
 
     /// Ends it and starts it again with another name server: it keeps nothing, and has another root then.
     pub fn restart(&mut self, names: u16) {
         self.end();
         self.setup.names = names;
-        self.run();
+        assert!(self.run(), "pebble does not answer");
     }
 
-    fn run(&mut self) {
+    /// Runs it; `false` if it does not answer soon. (Another program may have got one of its ports in the meantime.)
+    fn run(&mut self) -> bool {
         let log = OpenOptions::new().create(true).append(true).open(self.dir.path().join("log")).unwrap();
         let mut command = Command::new("pebble");
         command.args(["-dnsserver", &format!("127.0.0.1:{}", self.setup.names)]);
@@ -98,7 +113,11 @@ impl Pebble {
         command.envs(self.setup.environment.iter().copied()).stdin(Stdio::null());
         command.stdout(log.try_clone().unwrap()).stderr(log);
         self.child = Some(command.spawn().unwrap());
-        eventually("pebble answers", PATIENCE, || self.fetch(&self.directory).map(drop));
+        let started = Instant::now();
+        eventually("pebble answers, or does not", PATIENCE, || match self.fetch(&self.directory) {
+            Some(_) => Some(true),
+            None => (started.elapsed() > START).then_some(false),
+        })
     }
 
     /// Ends it.
@@ -111,7 +130,7 @@ impl Pebble {
 
     fn fetch(&self, url: &str) -> Option<Vec<u8>> {
         let output = Command::new("curl")
-            .args(["-sSf", "-m", "10", "--noproxy", "*", "--cacert"])
+            .args(["-sSf", "-m", "5", "--noproxy", "*", "--cacert"])
             .arg(&self.ca)
             .arg(url)
             .output()
@@ -127,7 +146,8 @@ impl Pebble {
     pub fn root(&self) -> PathBuf {
         let url = format!("https://127.0.0.1:{}/roots/0", self.management);
         let path = self.dir.path().join("root.pem");
-        std::fs::write(&path, self.fetch(&url).unwrap()).unwrap();
+        let root = eventually("pebble tells its root", PATIENCE, || self.fetch(&url));
+        std::fs::write(&path, root).unwrap();
         path
     }
 
