@@ -5,7 +5,7 @@
 //!
 //! What it must not know: deployments, hosts, the store. Who is where is asked of [`Names`].
 //!
-//! Entry points: [`Zone`] says what is answered, [`serve`] answers over UDP and TCP.
+//! Entry points: [`Zone`] says what is answered, [`serve()`] answers over UDP and TCP.
 //!
 //! How it keeps from being misused: an answer is the question and at most [`zone::ANSWER_BYTES_MAX`] bytes, so it makes no weapon
 //! against a forged sender; each network of senders has a rate ([`rate`]) above which every other question is answered
