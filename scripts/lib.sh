@@ -81,6 +81,8 @@ want_test_packages() {
   want bind9-dnsutils command -v dig
   # `openssl` makes the API's certificate in a test.
   want openssl command -v openssl
+  # An authority that speaks ACME.
+  want pebble command -v pebble
   # The shell's own `kill` is not a program that a test can start.
   want procps any_file '/bin/kill'
 }

@@ -16,11 +16,13 @@
 )]
 
 pub mod api;
+pub mod curl;
 pub mod docker;
 pub mod events;
 pub mod http;
 pub mod mmdb;
 pub mod netns;
+pub mod pebble;
 pub mod player;
 pub mod ports;
 pub mod random;

@@ -164,6 +164,6 @@ fn spawn(dir: &Path) -> Option<Child> {
 }
 
 /// A TCP port that nobody listens on.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).unwrap().port()
 }

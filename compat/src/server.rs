@@ -107,7 +107,7 @@ impl Server {
             format!("[api]\nlisten = \"127.0.0.1:{api}\"\n[callback]\nport = {callback}\n{limits}{rest}");
         std::fs::write(dir.path().join("config.toml"), text).unwrap();
         let api = Api { address: local(ports.api()), token: String::new() };
-        let secure = rest.contains("[api.tls]");
+        let secure = rest.contains("[api.tls]") || rest.contains("\napi = true\n");
         let mut server = Self { api, ports, secure, dir, child: None, installation: None };
         server.restart();
         server.api.token =

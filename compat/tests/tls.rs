@@ -15,6 +15,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
 use spawnpoint_compat::api::{external, text};
+use spawnpoint_compat::curl::curl;
 use spawnpoint_compat::docker::{self, Engine, Installation};
 use spawnpoint_compat::player::ask_udp;
 use spawnpoint_compat::{PATIENCE, Server, eventually, server};
@@ -51,21 +52,6 @@ fn authority(server: &Server) -> PathBuf {
     let path = server.data_dir().join("printed-ca.pem");
     std::fs::write(&path, printed.text).unwrap();
     path
-}
-
-/// What `curl` says of a URL under the domain, which it takes for this machine: exit code, status and body.
-fn curl(url: &str, ca: &Path, arguments: &[&str]) -> (Option<i32>, String) {
-    let host = url.split("://").nth(1).unwrap().split('/').next().unwrap();
-    let output = Command::new("curl")
-        .args(["-sS", "-m", "20", "--noproxy", "*", "--resolve", &format!("{host}:127.0.0.1")])
-        .args(["-w", "\n%{http_code}", "--cacert"])
-        .arg(ca)
-        .args(arguments)
-        .arg(url)
-        .output()
-        .unwrap();
-    let text = [output.stdout, output.stderr].concat();
-    (output.status.code(), String::from_utf8_lossy(&text).into_owned())
 }
 
 /// Speaks WebSocket over TLS to a port, under a name.

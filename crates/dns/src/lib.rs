@@ -1,7 +1,7 @@
 //! A small authoritative name server for one zone: `<id>.<domain>` leads to the host of a deployment that is ready.
 //!
 //! What it is for: the `fqdn` of answers, without a name server of others that would have to be told of every start and
-//! end. It answers for its zone and refuses everything else; it never asks anybody.
+//! end; and texts by which the domain is proven to be ours. It answers for its zone and refuses everything else; it never asks anybody.
 //!
 //! What it must not know: deployments, hosts, the store. Who is where is asked of [`Names`].
 //!
@@ -24,10 +24,12 @@ pub use serve::{Limits, serve};
 pub use zone::{NotAName, Zone, ZoneConfig};
 
 /// What is known of a name.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Known {
     /// It leads there.
     At(IpAddr),
+    /// It says this, in TXT records, and may say something else at any time.
+    Says(Vec<String>),
     /// There is no such name now.
     Nothing,
     /// It cannot be told now; the one who asks should ask again.

@@ -2,7 +2,7 @@
 //!
 //! | asked for | answer |
 //! |---|---|
-//! | `<label>.<domain>` that is known | its A or AAAA; for another type: nothing, with the SOA |
+//! | `<label>.<domain>` that is known | its A or AAAA, or its TXT; for another type: nothing, with the SOA |
 //! | any other name in the zone | NXDOMAIN with the SOA, whose last figure says how briefly to remember it |
 //! | the domain itself | SOA, NS; for another type: nothing, with the SOA |
 //! | a name server that lies in the zone | its addresses |
@@ -13,7 +13,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
-use hickory_proto::rr::rdata::{A, AAAA, NS, SOA};
+use hickory_proto::rr::rdata::{A, AAAA, NS, SOA, TXT};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
 use crate::{Known, Names};
@@ -26,6 +26,10 @@ pub const NAME_SERVERS_MAX: usize = 4;
 const NOT_THERE_SECONDS: u32 = 2;
 /// Seconds for which the zone's own records are remembered.
 const ZONE_SECONDS: u32 = 3600;
+/// Seconds for which a text is remembered: the next one is asked for soon.
+const TEXT_SECONDS: u32 = 1;
+/// Texts of a name: more would not fit into an answer.
+pub const TEXTS_MAX: usize = 8;
 /// What we take over UDP, told to whoever speaks EDNS: what no network has to take apart.
 const UDP_BYTES: u16 = 1232;
 
@@ -143,6 +147,9 @@ impl Zone {
         } else {
             match self.known(query.name(), names).await {
                 Known::At(address) => vec![at(query.name(), self.seconds, address)],
+                Known::Says(texts) => {
+                    texts.into_iter().take(TEXTS_MAX).map(|text| says(query.name(), text)).collect()
+                }
                 Known::Nothing => {
                     answer.metadata.response_code = ResponseCode::NXDomain;
                     Vec::new()
@@ -241,6 +248,10 @@ fn at(name: &Name, seconds: u32, address: IpAddr) -> Record {
         IpAddr::V6(v6) => RData::AAAA(AAAA(v6)),
     };
     Record::from_rdata(name.clone(), seconds, data)
+}
+
+fn says(name: &Name, text: String) -> Record {
+    Record::from_rdata(name.clone(), TEXT_SECONDS, RData::TXT(TXT::new(vec![text])))
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ pub enum Command {
     /// Make, list and revoke API tokens
     #[command(subcommand)]
     Token(TokenCommand),
-    /// Show the authority that signs the certificates of TLS ports while none is configured
+    /// Tell which certificate TLS ports show, and show the authority that signs it while none is configured
     #[command(subcommand)]
     Ca(CaCommand),
     /// Bring the database to this version's schema, and say which it had
@@ -113,6 +113,9 @@ pub enum TokenCommand {
 pub enum CaCommand {
     /// Print its certificate (PEM), for clients that are to trust it: curl --cacert
     Print,
+    /// Tell where the certificate of TLS ports comes from, when it expires, and how the next order stands; exit code 1 if
+    /// none is good, or only for the last sixth of its life
+    Status,
 }
 
 /// The configuration.

@@ -32,7 +32,7 @@ use spawnpoint_engine::image_tags::OwnRegistry;
 pub use env::Variables;
 pub use fleets::PrivateFleet;
 pub use kernel::KernelPorts;
-pub use names::{CertificateFiles, Dns, Tls};
+pub use names::{Acme, CertificateFiles, Dns, Tls};
 pub use plan::{DriverPlan, Endpoint, HostPlan, Plan, TlsFiles};
 pub use problem::Problem;
 pub use values::{
@@ -568,7 +568,16 @@ impl Config {
         self.metrics.check()?;
         self.dns.check()?;
         self.tls.check()?;
+        if let Some(acme) = &self.tls.acme {
+            acme.check(self)?;
+        }
         self.plan(kernel)
+    }
+
+    /// Whether the API speaks HTTPS.
+    #[must_use]
+    pub fn api_speaks_tls(&self) -> bool {
+        self.api.tls.is_some() || self.tls.acme.as_ref().is_some_and(|acme| acme.api)
     }
 
     /// The database: the one that is named, or an SQLite file in the data directory.

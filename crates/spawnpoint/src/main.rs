@@ -6,6 +6,7 @@
 //!
 //! Entry points: [`main`] reads the command line; [`server`] puts everything together; the other commands are a file each.
 
+mod acme;
 mod added_hosts;
 mod beacon;
 mod cli;
@@ -82,6 +83,7 @@ async fn run(common: Common, command: Command) -> Result<bool, Failure> {
             print(tls::authority(&load(None)?.config)?.certificate_pem().trim_end())
         }
         Command::Fleet(command) => manage::fleets::fleet(&load(None)?, &variables, &command).await?,
+        Command::Ca(CaCommand::Status) => return acme::status::status(&load(None)?.config).await,
         Command::Migrate => manage::migrate(&load(None)?).await?,
         Command::Config(ConfigCommand::Check) => describe(&load(None)?),
         Command::Config(ConfigCommand::PrintDefault) => print(config::DEFAULT_TEXT.trim_end()),

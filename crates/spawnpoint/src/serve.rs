@@ -27,7 +27,7 @@ pub async fn serve(loaded: &Loaded, variables: &Variables) -> Result<(), Failure
         _ = interrupt.recv() => return Ok(()),
     };
     announce(loaded, &server);
-    if !server.address.ip().is_loopback() && loaded.config.api.tls.is_none() {
+    if !server.address.ip().is_loopback() && !loaded.config.api_speaks_tls() {
         tracing::warn!(address = %server.address, "the API is reachable from outside and speaks plain HTTP: set api.tls, or put TLS in front of it");
     }
     loop {
@@ -74,7 +74,7 @@ pub async fn beacon(listen: SocketAddr) -> Result<(), Failure> {
 fn announce(loaded: &Loaded, server: &Server) {
     let config = &loaded.config;
     print(&format!("Spawnpoint {} is ready", env!("CARGO_PKG_VERSION")));
-    let scheme = if config.api.tls.is_some() { "https" } else { "http" };
+    let scheme = if config.api_speaks_tls() { "https" } else { "http" };
     print(&format!("  API       {scheme}://{}", server.address));
     if let Some(url) = &config.api.public_url {
         print(&format!("  public    {}", url.as_str()));

@@ -1,6 +1,6 @@
 //! The server: everything put together, running in this process. `serve` waits for a signal beside it, `demo` plays with it.
 //!
-//! Start, in this order: keys and store (a second process on an SQLite file stops here), the listener, the hosts, the engine
+//! Start, in this order: keys and store (a second process on an SQLite file stops here), the listener, certificates, the hosts, the engine
 //! (which adopts what runs), the first token, then requests. Stop, the other way round; workloads stay.
 
 use std::net::SocketAddr;
@@ -88,7 +88,7 @@ impl Server {
             OwnBeacon { enabled: false, .. } => None,
             own => Some(Listeners::bind(own.listen, own.udp_port, own.tcp_port).await?),
         };
-        let tls = Tls::open(config, plan, opened.clock.clone(), DRAIN)?;
+        let tls = Tls::open(config, plan, &opened, DRAIN).await?;
         let hosts = hosts::connect(config, plan, &opened, Some(tls.fronts.clone())).await?;
         let (admin_token, is_first_start) = admin_token(&config.data.dir, &opened.entropy, variables)?;
         let mut parts = Parts {
@@ -99,10 +99,9 @@ impl Server {
         parts.options.own_registry = own_registry(config)?;
         let engine = Engine::start(parts).await?;
         engine.install_admin_token(&admin_token).await?;
-        let dns = names::open(config, &engine).await?;
+        let dns = names::open(config, &engine, &opened.store).await?;
         let state = ApiState::new(engine.clone(), api_config(config, address)?);
-        let certificate = config.api.tls.as_ref().map(|files| files.certificate.as_path());
-        let running = Running::this(address).showing(certificate);
+        let running = Running::this(address).showing(tls.api_certificate());
         running.leave(&config.data.dir)?;
         let server = Self {
             address,
@@ -258,7 +257,7 @@ fn public_url(config: &Config, address: SocketAddr) -> String {
     match &config.api.public_url {
         Some(url) => url.as_str().to_owned(),
         None => {
-            let scheme = if config.api.tls.is_some() { "https" } else { "http" };
+            let scheme = if config.api_speaks_tls() { "https" } else { "http" };
             format!("{scheme}://{}", Running::this(address).address)
         }
     }

@@ -1,33 +1,42 @@
 //! Certificates of this installation, and the fronts that end TLS in front of deployments' ports.
 //!
-//! What is shown comes from the configured files, or, for deployments' ports alone, from an authority of the installation's
-//! own: `ca-key.pem` and `ca.pem` in the data directory, made when they are first needed.
+//! What is shown comes from the configured files, from an authority that is asked by ACME, or from an authority of the
+//! installation's own: `ca-key.pem` and `ca.pem` in the data directory, made when they are first needed.
 //!
 //! ```text
-//! [api] tls ───────────────────────▶ Identity ──▶ the API's listener
-//! [tls] certificate, or the authority ▶ Identity ──▶ a Proxy for each host whose engine is on this machine
-//!        └── read again every few seconds if the files changed, and on SIGHUP; the authority signs anew every month
+//! [api] tls, or [tls.acme] api ─────▶ Identity ──▶ the API's listener
+//! [tls] certificate, acme, or own ──▶ Identity ──▶ a Proxy for each host whose engine is on this machine
+//!        └── read again every few seconds if the files changed, and on SIGHUP; the own authority signs anew every month;
+//!            what comes by ACME is shown from when it comes until it expires, the own authority's before and after: that
+//!            an authority of others is not there keeps no match from starting
 //! ```
 
 use std::collections::HashSet;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use parking_lot::Mutex;
+use rustls::sign::CertifiedKey;
 use spawnpoint_engine::{Clock, Front, FrontError, Guests, SystemClock};
 use spawnpoint_model::{DeploymentId, WorkloadId};
-use spawnpoint_tls::{Acceptor, Authority, Identity, Limits, Proxy, Route, TlsStream, load};
+use spawnpoint_tls::{
+    Acceptor, Authority, CertificateFault, Identity, Limits, Proxy, Route, TlsStream, load,
+};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::acme::{Held, Keeper};
 use crate::config::{CertificateFiles, Config, Plan};
 use crate::failure::Failure;
 use crate::keys;
+use crate::opened::Opened;
 
 /// Between two looks at the files.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -46,6 +55,7 @@ pub struct Tls {
     pub fronts: Arc<Fronts>,
     reload: Arc<Notify>,
     clock: Arc<SystemClock>,
+    keeper: Option<Arc<Keeper>>,
 }
 
 /// A certificate in use, and where it comes from.
@@ -53,26 +63,69 @@ pub struct Tls {
 struct Shown {
     identity: Arc<Identity>,
     source: Source,
+    /// A copy of the certificate, for commands that look for the server; `None` = the source is a file.
+    copy: Option<PathBuf>,
 }
 
 #[derive(Clone)]
 enum Source {
     Files(CertificateFiles),
-    /// For these names, and the addresses of hosts that were added.
-    Own {
-        authority: Arc<Authority>,
-        names: Vec<String>,
-        standing: Arc<Standing>,
-    },
+    Own(Own),
+    /// What is held, or else the own authority's.
+    Acme(Held, Own),
+}
+
+/// The own authority, and what it signs for: these names, and the addresses of hosts that were added.
+#[derive(Clone)]
+struct Own {
+    authority: Arc<Authority>,
+    names: Vec<String>,
+    standing: Arc<Standing>,
+}
+
+impl Own {
+    fn issue(&self, clock: &SystemClock) -> Result<Arc<CertifiedKey>, CertificateFault> {
+        self.authority.issue(&with_addresses(self.names.clone(), self.standing.addresses()), seconds(clock))
+    }
+}
+
+impl Shown {
+    fn of(source: Source, copy: Option<PathBuf>, clock: &SystemClock) -> Result<Self, Failure> {
+        let certificate = source.read(clock)?;
+        leave_copy(copy.as_deref(), &certificate)?;
+        Ok(Self { identity: Identity::new(certificate), source, copy })
+    }
+
+    /// Shows what the source has now.
+    fn refresh(&self, clock: &SystemClock) -> Result<(), Failure> {
+        let certificate = self.source.read(clock)?;
+        leave_copy(self.copy.as_deref(), &certificate)?;
+        self.identity.replace(certificate);
+        Ok(())
+    }
+}
+
+/// Writes the certificate (it is no secret) to a file that others read.
+fn leave_copy(path: Option<&Path>, certificate: &CertifiedKey) -> Result<(), Failure> {
+    let (Some(path), Some(first)) = (path, certificate.cert.first()) else { return Ok(()) };
+    let body = BASE64_STANDARD.encode(first);
+    let lines = body.as_bytes().chunks(64).map(String::from_utf8_lossy).collect::<Vec<_>>().join("\n");
+    let draft = path.with_extension("new");
+    let text = format!("-----BEGIN CERTIFICATE-----\n{lines}\n-----END CERTIFICATE-----\n");
+    std::fs::write(&draft, text)
+        .and_then(|()| std::fs::rename(&draft, path))
+        .map_err(|err| Failure::new(format!("{}: {err}", path.display())))
 }
 
 impl Source {
-    fn read(&self, clock: &SystemClock) -> Result<Arc<rustls::sign::CertifiedKey>, Failure> {
+    fn read(&self, clock: &SystemClock) -> Result<Arc<CertifiedKey>, Failure> {
         let made = match self {
             Self::Files(files) => load(&files.certificate, &files.key),
-            Self::Own { authority, names, standing } => {
-                authority.issue(&with_addresses(names.clone(), standing.addresses()), seconds(clock))
-            }
+            Self::Own(own) => own.issue(clock),
+            Self::Acme(held, own) => match held.good_at(seconds(clock)) {
+                Some((_, issued)) => Ok(issued.shown),
+                None => own.issue(clock),
+            },
         };
         made.map_err(|err| Failure::new(err.to_string()))
     }
@@ -87,7 +140,10 @@ impl Source {
                 };
                 Stamp::Files([stamp(&files.certificate), stamp(&files.key)])
             }
-            Self::Own { .. } => Stamp::Own(seconds(clock) / SIGN_EVERY.as_secs()),
+            Self::Acme(held, _) if let Some((number, _)) = held.good_at(seconds(clock)) => {
+                Stamp::Held(number)
+            }
+            Self::Own(_) | Self::Acme(..) => Stamp::Own(seconds(clock) / SIGN_EVERY.as_secs()),
         }
     }
 }
@@ -95,6 +151,7 @@ impl Source {
 #[derive(PartialEq, Eq)]
 enum Stamp {
     Files([Option<(SystemTime, u64)>; 2]),
+    Held(u64),
     Own(u64),
 }
 
@@ -117,7 +174,7 @@ pub fn authority(config: &Config) -> Result<Authority, Failure> {
         _ => Ok(()),
     };
     let now = seconds(&SystemClock::new());
-    let failed = |err: spawnpoint_tls::CertificateFault| fault(&key_file, err.to_string());
+    let failed = |err: CertificateFault| fault(&key_file, err.to_string());
     if !key_file.exists() {
         write(&key_file, &Authority::make(AUTHORITY, now).map_err(failed)?.key_pem())?;
     }
@@ -136,29 +193,39 @@ impl Tls {
     ///
     /// # Errors
     /// A configured one cannot be used.
-    pub fn open(
+    pub async fn open(
         config: &Config,
         plan: &Plan,
-        clock: Arc<SystemClock>,
+        opened: &Opened,
         drain: Duration,
     ) -> Result<Self, Failure> {
-        let show = |source: Source| -> Result<Shown, Failure> {
-            Ok(Shown { identity: Identity::new(source.read(&clock)?), source })
+        let clock = opened.clock.clone();
+        let keeper = match &config.tls.acme {
+            Some(acme) => Some(Arc::new(Keeper::open(config, acme, opened).await?)),
+            None => None,
+        };
+        let standing = Arc::new(Standing::default());
+        let own = || -> Result<Own, Failure> {
+            let names = names(config, plan.hosts.iter().map(|host| host.public_address));
+            Ok(Own { authority: Arc::new(authority(config)?), names, standing: standing.clone() })
+        };
+        let source = match (&keeper, config.tls.files()) {
+            (Some(keeper), _) => Source::Acme(keeper.held(), own()?),
+            (None, Some(files)) => Source::Files(files),
+            (None, None) => Source::Own(own()?),
         };
         let at = |key: &str, result: Result<Shown, Failure>| {
             result.map_err(|err| Failure::misused(format!("{key}: {err}")))
         };
-        let api =
-            config.api.tls.clone().map(|files| at("api.tls", show(Source::Files(files)))).transpose()?;
-        let standing = Arc::new(Standing::default());
-        let ports = match config.tls.files() {
-            Some(files) => at("tls.certificate", show(Source::Files(files)))?,
-            None => {
-                let names = names(config, plan.hosts.iter().map(|host| host.public_address));
-                let authority = Arc::new(authority(config)?);
-                show(Source::Own { authority, names, standing: standing.clone() })?
+        let api = match &config.api.tls {
+            Some(files) => Some(at("api.tls", Shown::of(Source::Files(files.clone()), None, &clock))?),
+            None if config.api_speaks_tls() => {
+                let copy = config.data.dir.join("api-shown.pem");
+                Some(at("tls.acme.api", Shown::of(source.clone(), Some(copy), &clock))?)
             }
+            None => None,
         };
+        let ports = at("tls.certificate", Shown::of(source, None, &clock))?;
         let limits = Limits {
             connections_per_owner: usize::try_from(config.tls.connections_per_deployment)
                 .unwrap_or(usize::MAX),
@@ -167,7 +234,16 @@ impl Tls {
         };
         let config = server_config(&ports)?;
         let fronts = Arc::new(Fronts { shown: ports, config, limits, clock: clock.clone(), standing });
-        Ok(Self { api, fronts, reload: Arc::new(Notify::new()), clock })
+        Ok(Self { api, fronts, reload: Arc::new(Notify::new()), clock, keeper })
+    }
+
+    /// The file with the certificate that the API shows; `None` = it speaks plain HTTP.
+    #[must_use]
+    pub fn api_certificate(&self) -> Option<&Path> {
+        self.api.as_ref().and_then(|shown| match &shown.source {
+            Source::Files(files) => Some(files.certificate.as_path()),
+            _ => shown.copy.as_deref(),
+        })
     }
 
     /// How the API speaks TLS; `None` = it does not.
@@ -183,45 +259,62 @@ impl Tls {
         self.reload.notify_one();
     }
 
-    /// Replaces certificates whose files change, until `stop`.
+    /// Replaces certificates whose source has another one, and keeps what comes by ACME good, until `stop`.
     pub fn watch(&self, stop: CancellationToken) -> impl Future<Output = ()> + Send + 'static {
         let shown: Vec<Shown> = self.api.iter().chain([&self.fronts.shown]).cloned().collect();
-        let (reload, clock) = (self.reload.clone(), self.clock.clone());
-        let watching = async move {
-            let mut known: Vec<Stamp> = shown.iter().map(|shown| shown.source.stamp(&clock)).collect();
-            let mut told = HashSet::new();
-            loop {
-                let asked = tokio::time::timeout(LOOK_EVERY, reload.notified()).await.is_ok();
-                for (number, (shown, known)) in shown.iter().zip(&mut known).enumerate() {
-                    let stamp = shown.source.stamp(&clock);
-                    if stamp == *known && !asked {
-                        continue;
-                    }
-                    match shown.source.read(&clock) {
-                        Ok(certificate) => {
-                            shown.identity.replace(certificate);
-                            *known = stamp;
-                            told.remove(&number);
-                            tracing::info!("a certificate was replaced");
-                        }
-                        // Certificate and key are two files: between the two they do not fit. Said once.
-                        Err(error) if told.insert(number) => {
-                            tracing::warn!(error = %error, "a new certificate cannot be used; the one before stays");
-                        }
-                        Err(_) => {}
-                    }
-                }
+        let watching = watch(shown, self.reload.clone(), self.held(), self.clock.clone());
+        let keeper = self.keeper.clone();
+        let keeping = async move {
+            match keeper {
+                Some(keeper) => keeper.run().await,
+                None => std::future::pending().await,
             }
         };
         async move {
-            let _ = stop.run_until_cancelled(watching).await;
+            let _ = stop.run_until_cancelled(async { tokio::join!(watching, keeping) }).await;
         }
+    }
+
+    /// What comes by ACME; without it, what never changes.
+    fn held(&self) -> Held {
+        self.keeper.as_ref().map(|keeper| keeper.held()).unwrap_or_default()
     }
 
     /// Closes all ports.
     pub async fn close(&self) {
         let all = self.fronts.standing.fronts();
         futures_util::future::join_all(all.iter().map(|front| front.0.close())).await;
+    }
+}
+
+/// Shows what the sources have, for ever.
+async fn watch(shown: Vec<Shown>, reload: Arc<Notify>, held: Held, clock: Arc<SystemClock>) {
+    let mut known: Vec<Stamp> = shown.iter().map(|shown| shown.source.stamp(&clock)).collect();
+    let mut told = HashSet::new();
+    loop {
+        let asked = tokio::select! {
+            () = reload.notified() => true,
+            () = held.changed() => false,
+            () = tokio::time::sleep(LOOK_EVERY) => false,
+        };
+        for (number, (shown, known)) in shown.iter().zip(&mut known).enumerate() {
+            let stamp = shown.source.stamp(&clock);
+            if stamp == *known && !asked {
+                continue;
+            }
+            match shown.refresh(&clock) {
+                Ok(()) => {
+                    *known = stamp;
+                    told.remove(&number);
+                    tracing::info!("a certificate was replaced");
+                }
+                // Certificate and key are two files: between the two they do not fit. Said once.
+                Err(error) if told.insert(number) => {
+                    tracing::warn!(error = %error, "a new certificate cannot be used; the one before stays");
+                }
+                Err(_) => {}
+            }
+        }
     }
 }
 
@@ -232,7 +325,12 @@ fn server_config(shown: &Shown) -> Result<TlsConfig, Failure> {
 /// What certificates of our own authority are for.
 fn names(config: &Config, hosts: impl Iterator<Item = IpAddr>) -> Vec<String> {
     let suffix = &config.domain.suffix;
-    let names = vec![format!("*.{suffix}"), suffix.clone(), "localhost".to_owned()];
+    let mut names = vec![format!("*.{suffix}"), suffix.clone(), "localhost".to_owned()];
+    for wanted in config.tls.acme.iter().flat_map(|acme| &acme.names) {
+        if !names.contains(wanted) {
+            names.push(wanted.clone());
+        }
+    }
     let here = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
     with_addresses(names, here.into_iter().chain(hosts))
 }
@@ -263,15 +361,11 @@ impl Fronts {
     pub fn stand_before(&self, address: IpAddr) -> Arc<dyn Front> {
         let front = Arc::new(HostFront(Proxy::new(self.config.clone(), self.limits)));
         self.standing.put(&front, address);
-        if let Source::Own { names, .. } = &self.shown.source
-            && !names.contains(&address.to_string())
+        if let Source::Own(own) | Source::Acme(_, own) = &self.shown.source
+            && !own.names.contains(&address.to_string())
+            && let Err(error) = self.shown.refresh(&self.clock)
         {
-            match self.shown.source.read(&self.clock) {
-                Ok(certificate) => self.shown.identity.replace(certificate),
-                Err(error) => {
-                    tracing::warn!(%address, error = %error, "the certificate is not for the address of a new host");
-                }
-            }
+            tracing::warn!(%address, error = %error, "the certificate is not for the address of a new host");
         }
         front
     }

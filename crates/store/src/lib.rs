@@ -27,6 +27,7 @@
 //! What differs between the two databases is in [`dialect`] and in the two migration folders.
 
 pub mod access;
+pub mod acme;
 pub mod added_hosts;
 pub mod apps;
 pub mod deployments;
@@ -59,6 +60,7 @@ pub mod vault;
 pub mod versions;
 
 #[doc(inline)]
+pub use acme::{AcmeCertificate, AcmeChain, AcmeOrder};
 pub use error::{Conflict, StoreError};
 pub use events::DeploymentEvent;
 pub use fleets::{FleetMember, FleetUnit};

@@ -57,6 +57,7 @@ pub const MIGRATIONS: &[Migration] = &[
     migration!(7, "sessions_and_fleets", "0007_sessions_and_fleets.sql"),
     migration!(8, "access_lists", "0008_access_lists.sql"),
     migration!(9, "added_hosts", "0009_added_hosts.sql"),
+    migration!(10, "acme", "0010_acme.sql"),
 ];
 
 /// The schema version this binary works with.

@@ -11,6 +11,8 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use x509_cert::Certificate;
+use x509_cert::der::Decode as _;
 
 /// Certificates in a file: the one that is shown, and those that lead to its authority.
 const CHAIN_MAX: usize = 16;
@@ -78,6 +80,37 @@ pub(crate) fn certified(
         };
         CertificateFault(text)
     })
+}
+
+/// A certificate that was issued to us.
+#[derive(Clone)]
+pub struct Issued {
+    /// What is shown.
+    pub shown: Arc<CertifiedKey>,
+    /// From when it is good, in seconds since 1970.
+    pub not_before: u64,
+    /// Until when.
+    pub not_after: u64,
+}
+
+impl Issued {
+    /// Of its PEM texts: the certificate with its chain, and its key.
+    ///
+    /// # Errors
+    /// They cannot be read, or do not belong together. The text quotes neither.
+    pub fn from_pem(chain_pem: &str, key_pem: &str) -> Result<Self, CertificateFault> {
+        let fault = |text: &str| CertificateFault(text.to_owned());
+        let chain = CertificateDer::pem_slice_iter(chain_pem.as_bytes()).take(CHAIN_MAX);
+        let chain: Vec<_> = chain.collect::<Result<_, _>>().map_err(|_| fault("is not PEM"))?;
+        let first = chain.first().ok_or_else(|| fault("holds no certificate"))?;
+        let read = Certificate::from_der(first).map_err(|_| fault("the certificate cannot be read"))?;
+        let validity = read.tbs_certificate.validity;
+        let not_before = validity.not_before.to_unix_duration().as_secs();
+        let not_after = validity.not_after.to_unix_duration().as_secs();
+        let key =
+            PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(|_| fault("holds no private key"))?;
+        Ok(Self { shown: certified(chain, key)?, not_before, not_after })
+    }
 }
 
 /// Reads a certificate with its chain, and its key, from PEM files.

@@ -11,6 +11,7 @@ impl Names for Table {
             "5d1e07a9c34b" => Known::At("203.0.113.7".parse().unwrap()),
             "6d1e07a9c34b" => Known::At("2001:db8::7".parse().unwrap()),
             "unwell" => Known::Unknown,
+            "_acme-challenge" => Known::Says((0..9).map(|n| format!("{n}").repeat(43)).collect()),
             _ => Known::Nothing,
         }
     }
@@ -57,6 +58,18 @@ async fn a_known_name_leads_to_its_address_in_any_case_and_is_forgotten_soon() {
     assert_eq!(echoed, "5D1e07A9c34b.pLay.example.COM.", "resolvers check their own spelling");
     let answer = ask("6d1e07a9c34b.play.example.com.", RecordType::AAAA).await;
     assert_eq!(told(&answer), (ResponseCode::NoError, true, vec!["30 2001:db8::7".into()], 0));
+}
+
+#[tokio::test]
+async fn a_name_says_its_texts_to_who_asks_for_them_and_they_fit_into_an_answer() {
+    let name = "_acme-Challenge.play.example.com.";
+    let answer = ask(name, RecordType::TXT).await;
+    let (code, authoritative, texts, _) = told(&answer);
+    assert_eq!((code, authoritative, texts.len()), (ResponseCode::NoError, true, TEXTS_MAX));
+    assert_eq!(texts[1], format!("1 {}", "1".repeat(43)));
+    assert!(!answer.metadata.truncation);
+    let other = ask(name, RecordType::A).await;
+    assert_eq!(told(&other), (ResponseCode::NoError, true, vec![], 1));
 }
 
 #[tokio::test]

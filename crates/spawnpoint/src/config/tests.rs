@@ -55,6 +55,7 @@ fn every_option_stands_in_the_default_file_and_in_the_guide() {
         "domain",
         "dns",
         "tls",
+        "tls.acme",
         "limits",
         "webhooks",
         "storage",
@@ -72,12 +73,11 @@ fn every_option_stands_in_the_default_file_and_in_the_guide() {
         let err = toml::from_str::<Config>(&format!("[{section}]\nno_such_option = 1")).unwrap_err();
         let known: Vec<&str> = err.message().split('`').skip(3).step_by(2).collect();
         assert!(!known.is_empty(), "{section}: {err}");
+        let inner = |table: &toml::Value, key: &str| table.get(key).cloned().unwrap();
+        let table = section.split('.').fold(toml::Value::Table(everything.clone()), |t, key| inner(&t, key));
         for key in known {
-            assert!(
-                everything[section].get(key).is_some(),
-                "{section}.{key} is missing in config.default.toml"
-            );
-            let variable = format!("SPAWNPOINT_{section}__{key}").to_uppercase();
+            assert!(table.get(key).is_some(), "{section}.{key} is missing in config.default.toml");
+            let variable = format!("SPAWNPOINT_{}__{key}", section.replace('.', "__")).to_uppercase();
             assert!(
                 guide.contains(&format!("`{variable}`")),
                 "{variable} is missing in docs/configuration.md"
@@ -106,7 +106,22 @@ fn every_option_stands_in_the_default_file_and_in_the_guide() {
 
 #[test]
 fn every_option_may_be_turned_on_at_once() {
-    let loaded = load_text(&all_options()).unwrap();
+    // But for what excludes something else: a certificate comes from one place.
+    let told = mistake(&all_options());
+    assert!(told.contains("tls.acme: cannot be there together with tls.certificate"), "{told}");
+    let without = |prefixes: &[&str]| -> String {
+        let text = all_options();
+        let kept = text.lines().filter(|line| !prefixes.iter().any(|prefix| line.starts_with(prefix)));
+        kept.collect::<Vec<_>>().join("\n")
+    };
+    let by_acme = without(&["certificate =", "key = \"/etc/spawnpoint/wildcard", "tls = { certificate"])
+        .replacen("listen = []", "listen = [\"127.0.0.1:5353\"]", 1)
+        .replacen("spawnpoint.localhost", "play.example.com", 1);
+    assert!(load_text(&by_acme).unwrap().config.tls.acme.is_some());
+    let (files, acme) =
+        all_options().split_once("\n[tls.acme]\n").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    let after = acme.split_once("\n[limits]").map(|(_, rest)| format!("\n[limits]{rest}")).unwrap();
+    let loaded = load_text(&format!("{files}{after}")).unwrap();
     assert_eq!(loaded.plan.hosts.len(), 1);
     assert_eq!(loaded.config.webhooks.allow_networks, []);
     assert_eq!(loaded.plan.private_fleets[0].centroid.label, "Midwest");
@@ -396,6 +411,8 @@ fn a_private_fleet_is_declared_once_and_stands_where_it_says_or_where_its_first_
 
 #[test]
 fn mistakes_in_names_and_certificates_name_the_option() {
+    let acme =
+        |rest: &str| format!("[tls.acme]\ndirectory = \"https://ca.test/dir\"\nterms_agreed = true\n{rest}");
     for (text, expected) in [
         ("[dns]\nseconds = 0", "dns.seconds"),
         ("[dns]\nlisten = [\"here\"]", "invalid socket address"),
@@ -406,8 +423,28 @@ fn mistakes_in_names_and_certificates_name_the_option() {
         ("[tls]\nidle_seconds = 1", "tls.idle_seconds"),
         ("[tls]\nconnections_per_deployment = 0", "tls.connections_per_deployment"),
         ("[api]\ntls = { certificate = \"c.pem\" }", "missing field `key`"),
+        ("[tls.acme]", "tls.acme.directory"),
+        ("[tls.acme]\ndirectory = \"http://ca.test/dir\"", "tls.acme.directory"),
+        ("[tls.acme]\ndirectory = \"https://ca.test/dir\"", "tls.acme.terms_agreed: must be true"),
+        (&acme("contact = [\"you@example.com\"]"), "tls.acme.contact"),
+        (&acme("names = [\"*.example.com\"]"), "tls.acme.names"),
+        (&acme("names = [\"a.b\", \"a.b\", \"a.b\", \"a.b\", \"a.b\"]"), "tls.acme.names"),
+        (&acme("retry_seconds = 0"), "tls.acme.retry_seconds"),
+        (&acme("eab = { kid = \"\", key_file = \"k\" }"), "tls.acme.eab"),
+        (&acme("eab = { kid = \"k\" }"), "missing field `key_file`"),
+        (&acme(""), "tls.acme: needs dns.listen"),
+        (&acme("[dns]\nlisten = [\"127.0.0.1:53\"]"), "domain.suffix: must be a domain of yours"),
+        (&acme("[tls]\ncertificate = \"c\"\nkey = \"k\""), "cannot be there together with tls.certificate"),
+        (&acme("api = true\n[api]\ntls = { certificate = \"c\", key = \"k\" }"), "tls.acme.api"),
     ] {
         let told = mistake(text);
         assert!(told.contains(expected), "{text}: {told}");
     }
+}
+
+#[test]
+fn a_certificate_by_acme_is_for_the_wildcard_first_and_each_name_once() {
+    let acme =
+        Acme { names: vec!["Play.test".into(), "play.test".into(), "api.test".into()], ..Acme::default() };
+    assert_eq!(acme.all_names("PLAY.test"), ["*.play.test", "play.test", "api.test"]);
 }

@@ -39,6 +39,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("maxminddb", &["spawnpoint"]),
     ("hickory-proto", &["dns"]),
     ("rcgen", &["tls"]),
+    ("instant-acme", &["tls"]),
     ("clap", &["spawnpoint"]),
     ("edgegap", &["compat"]),
 ];

@@ -6,6 +6,7 @@
 mod world;
 
 mod access;
+mod acme;
 mod added_hosts;
 mod apps;
 mod deployments;
