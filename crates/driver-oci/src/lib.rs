@@ -1,0 +1,1 @@
+//! Runs workloads itself: containers without a daemon.

@@ -1,0 +1,1 @@
+//! Pulls, imports and keeps OCI images.

@@ -1,0 +1,1 @@
+//! Gives workloads their own networks, with ports of the host leading there.
