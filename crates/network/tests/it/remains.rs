@@ -1,0 +1,224 @@
+//! What is left: after releases, after a crash, after everything was removed. And what it costs.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use spawnpoint_network::{Network, NetworkConfig, Port};
+use tokio::time::Instant;
+
+use crate::lab::{Lab, answer, both, config, echo, id, no_answer, possible, run, udp_client};
+
+/// All that an installation could leave behind, in words.
+fn stock(config: &NetworkConfig) -> BTreeSet<String> {
+    let short = config.installation.as_str();
+    let run_dir = config.run_dir.display().to_string();
+    let mut found = BTreeSet::new();
+    let mut take = |kind: &str, text: String, own: &str| {
+        let lines = text.lines().filter(|line| line.contains(own));
+        found.extend(lines.map(|line| format!("{kind}: {}", line.trim())));
+    };
+    take("link", run("ip -o link"), &format!("spn{short}"));
+    take("address", run("ip -o addr"), &format!("spn{short}"));
+    take("route", run("ip route show table all"), &format!("spn{short}"));
+    take("route6", run("ip -6 route show table all"), &format!("spn{short}"));
+    take("rules", run("nft list ruleset"), short);
+    take("mount", std::fs::read_to_string("/proc/self/mounts").unwrap(), &run_dir);
+    if config.run_dir.exists() {
+        let files = run(&format!("find {run_dir}"));
+        take("file", files, &run_dir);
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_at_once_come_and_go_and_leave_nothing() {
+    if !possible() {
+        return;
+    }
+    let lab = Lab::open(|config| config.pool_size = 8).await;
+    let config = lab.config.clone();
+    let begin = Instant::now();
+    let tasks: Vec<_> = (0..200_u16)
+        .map(|number| {
+            let network = lab.network.clone();
+            let port = 40000 + (lab.base_port % 100) * 200 + number;
+            tokio::spawn(async move {
+                let own = id(number.into());
+                let first = network.lease(own).await.unwrap();
+                assert_eq!(network.lease(own).await.unwrap().address, first.address);
+                network.publish(own, &both(port), Some(&[])).await.unwrap();
+                first.address
+            })
+        })
+        .collect();
+    let mut addresses = BTreeSet::new();
+    for task in tasks {
+        addresses.insert(task.await.unwrap());
+    }
+    assert_eq!(addresses.len(), 200, "each has its own address");
+    println!("200 leased and published in {:?}", begin.elapsed());
+    assert_eq!(lab.network.published().await.unwrap().len(), 200);
+    let inventory = lab.network.inventory().await.unwrap();
+    assert_eq!(inventory.leases.len(), 200);
+    assert_eq!(inventory.strays, Vec::<String>::new());
+
+    let begin = Instant::now();
+    let tasks: Vec<_> = (0..200)
+        .map(|number| {
+            let network = lab.network.clone();
+            tokio::spawn(async move {
+                network.release(id(number)).await.unwrap();
+                network.release(id(number)).await.unwrap();
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    println!("200 released in {:?}", begin.elapsed());
+    assert_eq!(lab.network.published().await.unwrap(), []);
+    assert_eq!(lab.network.inventory().await.unwrap().leases, []);
+    lab.close().await;
+    assert_eq!(stock(&config), BTreeSet::new());
+}
+
+/// Not a test by itself: what the next one kills.
+#[tokio::test(flavor = "multi_thread")]
+async fn child_that_dies_with_networks_in_its_hands() {
+    let Some(dir) = std::env::var_os("SPAWNPOINT_TEST_DIES_IN") else { return };
+    let installation = std::env::var("SPAWNPOINT_TEST_INSTALLATION").unwrap();
+    let port = std::env::var("SPAWNPOINT_TEST_PORT").unwrap().parse().unwrap();
+    let network = Network::open(config(&installation, dir.into())).await.unwrap();
+    network.lease(id(1)).await.unwrap();
+    network.publish(id(1), &both(port), Some(&["127.0.0.0/8".parse().unwrap()])).await.unwrap();
+    network.lease(id(2)).await.unwrap();
+    std::process::abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_crash_everything_is_found_again_and_can_be_released() {
+    if !possible() {
+        return;
+    }
+    let lab = Lab::open(|config| config.pool_size = 0).await;
+    let config = lab.config.clone();
+    let installation = config.installation.as_str();
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "remains::child_that_dies_with_networks_in_its_hands"])
+        .env("SPAWNPOINT_TEST_DIES_IN", &config.run_dir)
+        .env("SPAWNPOINT_TEST_INSTALLATION", installation)
+        .env("SPAWNPOINT_TEST_PORT", lab.base_port.to_string())
+        .output()
+        .unwrap();
+    assert!(!child.status.success(), "it dies");
+    // What dies half way: a mount without a link, a link without a mount, a lease that was being written.
+    std::fs::write(config.run_dir.join("netns/0100"), "").unwrap();
+    run(&format!("ip link add spn{installation}0101 type veth peer name spn{installation}x"));
+    std::fs::write(config.run_dir.join("leases/0000000000ff-1"), "0102").unwrap();
+
+    let network = Network::open(NetworkConfig { pool_size: 0, ..config.clone() }).await.unwrap();
+    let inventory = network.inventory().await.unwrap();
+    assert_eq!((inventory.leases, inventory.strays), (vec![id(1), id(2)], vec![]));
+    let published = network.published().await.unwrap();
+    assert_eq!(published.len(), 1);
+    assert_eq!(published[0].access, Some(vec!["127.0.0.0/8".parse().unwrap()]));
+    // It still works, and may be published again as it is.
+    let slot = network.find(id(1)).unwrap();
+    network.publish(id(1), &both(lab.base_port), Some(&["127.0.0.0/8".parse().unwrap()])).await.unwrap();
+    echo(&slot, "1");
+    let client = udp_client((std::net::Ipv4Addr::LOCALHOST, lab.base_port));
+    answer(&client);
+    network.release(id(1)).await.unwrap();
+    network.release(id(2)).await.unwrap();
+    no_answer(&client);
+    assert_eq!(network.inventory().await.unwrap().leases, []);
+    lab.close().await;
+    assert_eq!(stock(&config), BTreeSet::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_that_others_flushed_are_put_back() {
+    if !possible() {
+        return;
+    }
+    let lab = Lab::open(|_| {}).await;
+    lab.echo(1, lab.base_port).await;
+    let client = || udp_client((std::net::Ipv4Addr::LOCALHOST, lab.base_port));
+    answer(&client());
+    let table = lab.table();
+    run(&format!("nft flush chain inet {table} ports_here"));
+    no_answer(&client());
+    lab.network.sweep().await.unwrap();
+    answer(&client());
+    run(&format!("nft delete table inet {table}"));
+    no_answer(&client());
+    // The next change finds it so.
+    lab.network.lease(id(2)).await.unwrap();
+    lab.network.publish(id(2), &both(lab.base_port + 1), None).await.unwrap();
+    answer(&client());
+    lab.network.sweep().await.unwrap();
+    assert_eq!(lab.network.published().await.unwrap().len(), 2);
+    lab.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_hosts_own_rules_are_as_they_were() {
+    if !possible() {
+        return;
+    }
+    let others = |own: &str| -> Vec<String> {
+        // Counters count, and other tests have tables of their own; Docker's are nobody's but Docker's.
+        let Ok(output) = Command::new("nft").args(["-s", "list", "table", "ip", "filter"]).output() else {
+            return Vec::new();
+        };
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.lines().filter(|line| line.contains(own) || !line.contains("spn")).map(str::to_owned).collect()
+    };
+    let lab = Lab::open(|_| {}).await;
+    let own = format!("spn{}", lab.config.installation.as_str());
+    let during = others(&own);
+    let drops = during.iter().any(|line| line.contains("hook forward") && line.contains("policy drop"));
+    let passes = during.iter().filter(|line| line.contains(&own)).count();
+    assert_eq!(passes, if drops { 2 } else { 0 }, "{during:?}");
+    lab.network.sweep().await.unwrap();
+    assert_eq!(others(&own), during, "once is enough");
+    lab.close().await;
+    let after = others(&own);
+    let without: Vec<_> = during.into_iter().filter(|line| !line.contains(&own)).collect();
+    assert_eq!(after, without);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn publishing_costs_the_same_with_five_thousand_ports_as_with_a_hundred() {
+    if !possible() {
+        return;
+    }
+    let lab = Lab::open(|_| {}).await;
+    let ports = |from: u16, count: u16| -> Vec<Port> {
+        (from..from + count).map(|external| crate::lab::udp(external)).collect()
+    };
+    let mut filled = 0;
+    let mut medians = Vec::new();
+    for existing in [100_u16, 5000] {
+        while filled < existing {
+            let count = (existing - filled).min(50);
+            let own = id(1000 + u32::from(filled));
+            lab.network.lease(own).await.unwrap();
+            lab.network.publish(own, &ports(30000 + filled, count), None).await.unwrap();
+            filled += count;
+        }
+        let mut times = Vec::new();
+        for round in 0..40 {
+            lab.network.lease(id(1)).await.unwrap();
+            let begin = Instant::now();
+            lab.network.publish(id(1), &ports(29000 + round, 1), None).await.unwrap();
+            times.push(begin.elapsed());
+        }
+        times.sort_unstable();
+        println!("{existing} ports: publishing takes {:?} (fastest {:?})", times[20], times[0]);
+        medians.push(times[10]);
+    }
+    // Rules instead of elements would be ten times; the machine may be busy.
+    assert!(medians[1] < medians[0] * 3, "{medians:?}");
+    lab.close().await;
+}
