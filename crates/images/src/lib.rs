@@ -30,13 +30,30 @@
 //!
 //! Unpacking needs root (owners, device nodes, `trusted.*` attributes).
 
+mod archive;
 mod digest;
+mod disk;
 mod error;
+mod feed;
+mod fetch;
 mod image;
+mod import;
+mod layer;
+mod manifest;
 mod options;
+mod pull;
 mod reference;
+mod registry;
+mod settle;
 mod store;
+mod tree;
+mod unpack;
 
+#[cfg(test)]
+#[path = "../tests/support/tarball.rs"]
+mod tarball;
+
+use digest::Hasher;
 pub use digest::{Digest, DigestError};
 pub use error::{PullError, StoreError};
 pub use image::{Image, ImageConfig, RootAttributes};

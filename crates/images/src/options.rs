@@ -89,8 +89,10 @@ pub struct Limits {
     pub attempts: u32,
     /// The wait after the first failure; doubled after each further one.
     pub backoff: Duration,
-    /// Layers that are fetched and unpacked at once, over all pulls.
+    /// Layers of one pull that are fetched and unpacked at once.
     pub parallel_layers: usize,
+    /// Layers of all pulls that are.
+    pub parallel_total: usize,
     /// Bytes of a manifest or an index.
     pub manifest_bytes: u64,
     /// Bytes of a configuration.
@@ -103,8 +105,10 @@ pub struct Limits {
     pub unpacked_bytes: u64,
     /// Files of an image.
     pub files: u64,
-    /// Unpacked bytes for each byte sent, over the first 64 MiB of a layer.
+    /// Unpacked bytes for each byte sent, once a layer is larger than 256 MiB.
     pub ratio: u64,
+    /// Bytes of the disk that images leave free.
+    pub disk_reserve: u64,
     /// Redirects of one request.
     pub redirects: usize,
 }
@@ -116,6 +120,7 @@ impl Default for Limits {
             attempts: 5,
             backoff: Duration::from_millis(500),
             parallel_layers: 4,
+            parallel_total: 32,
             manifest_bytes: 4 << 20,
             config_bytes: 4 << 20,
             layers: 127,
@@ -123,6 +128,7 @@ impl Default for Limits {
             unpacked_bytes: 64 << 30,
             files: 2_000_000,
             ratio: 200,
+            disk_reserve: 512 << 20,
             redirects: 5,
         }
     }
