@@ -124,6 +124,15 @@ impl Hierarchies {
         NEEDED.iter().all(|name| self.place(name).is_some_and(|(_, v2)| v2))
     }
 
+    /// Whether nobody here may make groups.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        let root = self.place("memory").map(|(directory, _)| directory.to_owned());
+        root.is_none_or(|root| {
+            rustix::fs::statvfs(root).is_ok_and(|found| found.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
+        })
+    }
+
     /// For people: `v2`, `v1` or `hybrid`.
     #[must_use]
     pub fn describe(&self) -> &'static str {

@@ -48,12 +48,6 @@ impl Client {
         Self { program, options, starting: tokio::sync::Mutex::default() }
     }
 
-    /// The folder for what runs.
-    #[must_use]
-    pub fn run(&self) -> &Path {
-        &self.options.run
-    }
-
     /// Sees to it that a zygote of this very binary runs.
     ///
     /// # Errors

@@ -48,9 +48,6 @@ pub struct SpecRecord {
     pub image_digest: String,
     /// Ports: inside, on the host, UDP.
     pub ports: Vec<(u16, u16, bool)>,
-    /// Its address.
-    #[serde(default)]
-    pub address: Option<std::net::IpAddr>,
 }
 
 /// A workload that was started.

@@ -153,10 +153,13 @@ fn wait_for_work(shared: &Shared, post: &Post) -> Option<(UnixStream, Received, 
 impl Slot {
     fn make(shared: &Shared, name: &str) -> Result<Self, String> {
         let failed = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
-        let path = shared.run.join("slots").join(name);
-        let lock = File::create(&path).map_err(failed("slot"))?;
+        let slots = shared.run.join("slots");
+        let draft = slots.join(format!(".{name}"));
+        let lock = File::create(&draft).map_err(failed("slot"))?;
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
             .map_err(|error| format!("slot: {error}"))?;
+        // It gets its name when it is held: nobody finds it free in between.
+        std::fs::rename(&draft, slots.join(name)).map_err(failed("slot"))?;
         let group = shared.hierarchies.group(name);
         group.create().map_err(failed("control groups"))?;
         let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|error| format!("pipe: {error}"));

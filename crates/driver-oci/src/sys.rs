@@ -188,3 +188,13 @@ pub fn close_one(number: RawFd) {
     // SAFETY: the callers never return to the code that owns it: they end the process.
     unsafe { libc::close(number) };
 }
+
+/// Lets the control plane's runtime tell when a descriptor can be read.
+///
+/// # Errors
+/// What the kernel says.
+pub fn readable(fd: OwnedFd) -> io::Result<tokio::io::unix::AsyncFd<OwnedFd>> {
+    // SAFETY: the descriptor is owned, open, and stays the same one for as long as it is registered.
+    let registered = unsafe { tokio::io::unix::AsyncFd::register_with_interest(fd, tokio::io::Interest::READABLE) };
+    Ok(registered?)
+}

@@ -79,7 +79,13 @@ impl Options {
 /// Which binary this process runs: another one has another identity, also if it has the same name.
 #[must_use]
 pub fn identity() -> String {
-    fs::metadata("/proc/self/exe").map_or_else(
+    identity_of(Path::new("/proc/self/exe"))
+}
+
+/// Which binary a file is.
+#[must_use]
+pub fn identity_of(program: &Path) -> String {
+    fs::metadata(program).map_or_else(
         |_| "unknown".to_owned(),
         |file| format!("{}-{}-{}-{}", file.dev(), file.ino(), file.size(), file.mtime_nsec().wrapping_add(file.mtime())),
     )
