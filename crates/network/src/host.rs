@@ -141,6 +141,14 @@ fn ours(socket: &Socket, chain: &ChainFound, own: &str) -> io::Result<Vec<u64>> 
     Ok(rules.into_iter().filter(|(_, comment)| comment == own).map(|(handle, _)| handle).collect())
 }
 
+/// Whether the old iptables has rules, which cannot be seen from here.
+pub fn has_legacy_firewall() -> bool {
+    let tables = |file: &str| fs::read_to_string(file).unwrap_or_default();
+    ["/proc/net/ip_tables_names", "/proc/net/ip6_tables_names"]
+        .iter()
+        .any(|file| tables(file).lines().any(|table| table == "filter"))
+}
+
 /// Takes our rules out of the host's firewalls again, wherever they are.
 pub fn unpass(socket: &Socket, own: &str) -> io::Result<()> {
     for chain in nft::chains(socket)? {

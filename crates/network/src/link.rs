@@ -214,4 +214,3 @@ pub fn routes(socket: &Socket) -> io::Result<Vec<(std::net::Ipv4Addr, u8)>> {
     };
     Ok(socket.dump(&mut packet)?.iter().filter_map(destination).collect())
 }
-

@@ -30,7 +30,8 @@ pub(crate) struct Inner {
     pub committer: Committer,
     pub state: Mutex<State>,
     pub replenish: pool::Bell,
-    pub hands: Semaphore,
+    pub makers: Semaphore,
+    pub clearers: Semaphore,
 }
 
 /// What is known without asking the kernel.
@@ -67,6 +68,13 @@ pub(crate) async fn blocking<T: Send + 'static>(
 ) -> Result<T, NetworkError> {
     let result = tokio::task::spawn_blocking(work).await.map_err(|_| NetworkError::Closing)?;
     result.map_err(|source| NetworkError::Kernel { doing: doing.into(), source })
+}
+
+/// Does something to its end, also if who asked for it goes away meanwhile: what is known must be what was done.
+async fn whole<T: Send + 'static>(
+    work: impl Future<Output = Result<T, NetworkError>> + Send + 'static,
+) -> Result<T, NetworkError> {
+    tokio::spawn(work).await.map_err(|_| NetworkError::Closing)?
 }
 
 impl Network {
@@ -112,7 +120,15 @@ impl Network {
     /// # Errors
     /// Why there is none.
     pub async fn lease(&self, id: WorkloadId) -> Result<Slot, NetworkError> {
-        if let Some(slot) = self.find(id) {
+        let network = self.clone();
+        whole(async move { network.lease_whole(id).await }).await
+    }
+
+    async fn lease_whole(&self, id: WorkloadId) -> Result<Slot, NetworkError> {
+        // What is being released is waited for, and then there is none.
+        if let Ok(_turn) = self.turn(id).await
+            && let Some(slot) = self.find(id)
+        {
             return Ok(slot);
         }
         let ready = self.0.state.lock().pool.pop_front();
@@ -142,7 +158,7 @@ impl Network {
     }
 
     async fn make(&self) -> Result<Prepared, NetworkError> {
-        let _hand = self.0.hands.acquire().await.map_err(|_| NetworkError::Closing)?;
+        let _hand = self.0.makers.acquire().await.map_err(|_| NetworkError::Closing)?;
         let inner = Arc::clone(&self.0);
         let made = blocking("a network cannot be made", move || inner.make_one()).await?;
         made.ok_or(NetworkError::TooMany { what: "networks", max: self.0.ground.numbers().count() })
@@ -166,8 +182,12 @@ impl Network {
         ports: &[Port],
         access: Option<&[Cidr]>,
     ) -> Result<(), NetworkError> {
-        let _turn = self.turn(id).await?;
-        self.replace(id, ports.to_vec(), access.map(<[Cidr]>::to_vec)).await
+        let (network, ports, access) = (self.clone(), ports.to_vec(), access.map(<[Cidr]>::to_vec));
+        whole(async move {
+            let _turn = network.turn(id).await?;
+            network.replace(id, ports, access).await
+        })
+        .await
     }
 
     /// Changes who may come. Holds for flows that are there already.
@@ -175,9 +195,13 @@ impl Network {
     /// # Errors
     /// Why it was not possible; then nothing has changed.
     pub async fn set_access(&self, id: WorkloadId, access: Option<&[Cidr]>) -> Result<(), NetworkError> {
-        let _turn = self.turn(id).await?;
-        let ports = self.lease_of(id)?.ports;
-        self.replace(id, ports, access.map(<[Cidr]>::to_vec)).await
+        let (network, access) = (self.clone(), access.map(<[Cidr]>::to_vec));
+        whole(async move {
+            let _turn = network.turn(id).await?;
+            let ports = network.lease_of(id)?.ports;
+            network.replace(id, ports, access).await
+        })
+        .await
     }
 
     async fn turn(&self, id: WorkloadId) -> Result<tokio::sync::OwnedMutexGuard<()>, NetworkError> {
@@ -254,7 +278,7 @@ impl Network {
             if let Some(owner) = state.owners.get(port) {
                 return busy(*port, format!("workload {owner}"));
             }
-            if busy::is_bound(port.0, port.1) {
+            if busy::is_taken(port.0, port.1) {
                 return busy(*port, "a program on this host".into());
             }
         }
@@ -277,6 +301,11 @@ impl Network {
     /// # Errors
     /// What is left; to be tried again.
     pub async fn release(&self, id: WorkloadId) -> Result<(), NetworkError> {
+        let network = self.clone();
+        whole(async move { network.release_whole(id).await }).await
+    }
+
+    async fn release_whole(&self, id: WorkloadId) -> Result<(), NetworkError> {
         let Ok(_turn) = self.turn(id).await else { return Ok(()) };
         // Somebody may have released it while this waited.
         let Ok(lease) = self.lease_of(id) else { return Ok(()) };
@@ -291,7 +320,7 @@ impl Network {
                 (lease.ports, lease.access, lease.elements) = (Vec::new(), None, BTreeSet::new());
             }
         }
-        let _hand = self.0.hands.acquire().await.map_err(|_| NetworkError::Closing)?;
+        let _hand = self.0.clearers.acquire().await.map_err(|_| NetworkError::Closing)?;
         let ground = self.0.ground.clone();
         blocking(format!("the network of {id} cannot be removed"), move || {
             ground.clear(&Socket::route()?, number)?;

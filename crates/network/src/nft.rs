@@ -458,4 +458,3 @@ pub fn elements(socket: &Socket, family: u8, table: &str, set: &SetKind) -> io::
     }
     Ok(found)
 }
-

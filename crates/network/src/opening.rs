@@ -17,7 +17,7 @@ use crate::rules::{self, Plan};
 use crate::slots::Ground;
 use crate::types::{NetworkConfig, Port, Unsupported};
 use crate::wire::{Packet, Socket};
-use crate::{AT_ONCE, POOL_MAX, host, link, pool, stock};
+use crate::{CLEARERS, MAKERS, POOL_MAX, host, link, pool, stock};
 
 /// Prefixes of the network of workloads.
 const PREFIXES: std::ops::RangeInclusive<u8> = 16..=24;
@@ -44,7 +44,9 @@ pub fn open(mut config: NetworkConfig) -> Result<(Inner, pool::Wakes), Unsupport
                 true
             }
             Err(error) => {
-                notes.push(format!("workloads have no IPv6: the kernel cannot be made to forward it: {error}"));
+                notes.push(format!(
+                    "workloads have no IPv6: the kernel cannot be made to forward it: {error}"
+                ));
                 false
             }
         };
@@ -63,7 +65,8 @@ pub fn open(mut config: NetworkConfig) -> Result<(Inner, pool::Wakes), Unsupport
     };
     let elements = state.leases.values().flat_map(|lease| lease.elements.iter().cloned()).collect();
     let committer = Committer::start(table.clone(), plan, elements);
-    let committer = committer.map_err(because("the rules cannot be put in force (nftables with NAT is needed)"))?;
+    let committer =
+        committer.map_err(because("the rules cannot be put in force (nftables with NAT is needed)"))?;
     if config.open_host_firewall {
         let places = host::pass(&netfilter, &table, &ground.interfaces);
         let places = places.map_err(because("the host's firewall cannot be opened for workloads"))?;
@@ -71,9 +74,16 @@ pub fn open(mut config: NetworkConfig) -> Result<(Inner, pool::Wakes), Unsupport
             notes.push(format!("let through by {}, which drop what they do not know", places.join(", ")));
         }
     }
+    if host::has_legacy_firewall() {
+        let own = &ground.interfaces;
+        notes.push(format!(
+            "iptables-legacy is in use: if its FORWARD drops, let `-i {own}+` and `-o {own}+` through"
+        ));
+    }
     let (replenish, wakes) = pool::bell();
-    let (state, hands) = (Mutex::new(state), Semaphore::new(AT_ONCE));
-    Ok((Inner { config, ground, table, notes, committer, state, replenish, hands }, wakes))
+    let (makers, clearers) = (Semaphore::new(MAKERS), Semaphore::new(CLEARERS));
+    let state = Mutex::new(state);
+    Ok((Inner { config, ground, table, notes, committer, state, replenish, makers, clearers }, wakes))
 }
 
 /// Where the networks are: as before, as configured, or where there is room; and the host's address there.
@@ -139,7 +149,9 @@ pub fn anchor(ground: &Ground, route: &Socket) -> io::Result<()> {
     };
     let mut packet = Packet::default();
     link::set_up_inside(&mut packet, found.index, ground.gateway6.is_some());
-    for address in [Some(IpAddr::from(ground.gateway)), ground.gateway6.map(IpAddr::from)].into_iter().flatten() {
+    for address in
+        [Some(IpAddr::from(ground.gateway)), ground.gateway6.map(IpAddr::from)].into_iter().flatten()
+    {
         link::add_address(&mut packet, found.index, address);
     }
     route.run(&mut packet)
@@ -184,7 +196,9 @@ fn find(ground: &Ground, route: &Socket, netfilter: &Socket, table: &str, pool: 
         let access = published.access.as_deref();
         // Made anew, as addresses inside may have come or gone since.
         lease.elements = rules::elements(&published.id.to_string(), addresses, &published.ports, access);
-        state.owners.extend(published.ports.iter().map(|port: &Port| ((port.transport, port.external), published.id)));
+        state.owners.extend(
+            published.ports.iter().map(|port: &Port| ((port.transport, port.external), published.id)),
+        );
         (lease.ports, lease.access) = (published.ports, published.access);
     }
     Ok(state)

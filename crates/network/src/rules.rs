@@ -413,8 +413,11 @@ fn rules(plan: &Plan) -> Vec<(&'static str, Vec<Expr>)> {
 }
 
 fn walls(plan: &Plan) -> Vec<(&'static str, Vec<Expr>)> {
-    let mut rules =
-        vec![vec![Expr::Meta(meta::IN_NAME, R0), Expr::Differs(R0, plan.interfaces.as_bytes().into()), ACCEPT]];
+    let mut rules = vec![vec![
+        Expr::Meta(meta::IN_NAME, R0),
+        Expr::Differs(R0, plan.interfaces.as_bytes().into()),
+        ACCEPT,
+    ]];
     // The interface by which an answer to the source would leave is the one that it came by, or there is none.
     rules.push(vec![Expr::Route(1, 1 | 8, R0), Expr::Equal(R0, vec![0; 4]), DROP]);
     for (address, length) in METADATA4.into_iter().chain([(Ipv4Addr::new(127, 0, 0, 0), 8)]) {
@@ -431,10 +434,17 @@ fn ports(chain: &'static str) -> Vec<(&'static str, Vec<Expr>)> {
     let mut rules = Vec::new();
     if chain == "ports" {
         // Of the host, workloads reach the callback port only, whoever's they are.
-        rules.push([in_from(ANY_INTERFACE), vec![ACCEPT]].concat());
+        for prefix in [ANY_INTERFACE, DOCKER_BRIDGE] {
+            rules.push([in_from(prefix), vec![ACCEPT]].concat());
+        }
     }
     for (own, set, after) in [(IPV4, PORTS4, 1), (IPV6, PORTS6, 4)] {
         let mut rule = family(own);
+        if own == IPV6 {
+            // The kernel lets nothing from ::1 leave the loopback. Refused at once it is tried by 127.0.0.1.
+            rule.push(Expr::Payload(1, 24, 16, R0));
+            rule.push(Expr::Differs(R0, Ipv6Addr::LOCALHOST.octets().to_vec()));
+        }
         rule.extend(to_this_host());
         rule.extend(protocol_and_port());
         rule.push(Expr::In(set.name.to_owned(), R0, Some(R0)));
@@ -524,11 +534,6 @@ fn names(plan: &Plan) -> Vec<(&'static str, Vec<Expr>)> {
     let loopback = is_in(Ipv4Addr::new(127, 0, 0, 0).into(), 8, true);
     let gateway = Expr::Immediate(R0, plan.gateway.octets().to_vec());
     rules.push([out_to(&plan.interfaces), loopback, vec![gateway, Expr::Source(IPV4, R0)]].concat());
-    if let Some(gateway6) = plan.gateway6 {
-        let loopback = is_in(Ipv6Addr::LOCALHOST.into(), 128, true);
-        let gateway = Expr::Immediate(R0, gateway6.octets().to_vec());
-        rules.push([out_to(&plan.interfaces), loopback, vec![gateway, Expr::Source(IPV6, R0)]].concat());
-    }
     rules.push([out_to(ANY_INTERFACE), vec![ACCEPT]].concat());
     for (address, length) in subnets(plan) {
         rules.push([is_in(address, length, true), vec![Expr::Masquerade]].concat());

@@ -27,7 +27,7 @@ const FIRST: u32 = 2;
 /// Numbers have four hexadecimal digits.
 const LAST: u32 = 0xfffe;
 /// Of the file that the kernel shows of a network namespace that is mounted somewhere.
-const NSFS: i64 = 0x6e73_6673;
+const NSFS: rustix::fs::FsWord = 0x6e73_6673;
 /// Settings inside, as Docker has them: low ports and echo requests are no privilege where the host has no part in them.
 const SETTINGS: [(&str, &str); 2] =
     [("ipv4/ip_unprivileged_port_start", "0"), ("ipv4/ping_group_range", "0 2147483647")];
@@ -191,7 +191,7 @@ impl Ground {
         let name = self.link(number);
         links.iter().find(|link| link.name == name && link.up)?;
         let file = File::open(self.netns(number)).ok()?;
-        let kind = i64::try_from(rustix::fs::fstatfs(&file).ok()?.f_type).ok()?;
+        let kind = rustix::fs::fstatfs(&file).ok()?.f_type;
         (kind == NSFS).then(|| Prepared { number, netns: Arc::new(file.into()) })
     }
 
@@ -241,7 +241,10 @@ fn number(text: &str) -> Option<u32> {
     (text.len() == 4).then(|| u32::from_str_radix(text, 16).ok())?
 }
 
-#[expect(deprecated, reason = "the successor is unsafe for flags that part the descriptors; this one does not")]
+#[expect(
+    deprecated,
+    reason = "the successor is unsafe for flags that part the descriptors; this one does not"
+)]
 fn leave_the_network() -> io::Result<()> {
     Ok(rustix::thread::unshare(UnshareFlags::NEWNET)?)
 }

@@ -23,9 +23,12 @@ pub fn read<'a>(elements: impl IntoIterator<Item = &'a Element>) -> Vec<Publishe
         let Ok(id) = element.comment.parse::<WorkloadId>() else { continue };
         let Some((transport, external)) = rules::read_port_key(&element.key) else { continue };
         let nowhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        let one = all.entry(id).or_insert(Published { id, address: nowhere, ports: Vec::new(), access: None });
+        let one =
+            all.entry(id).or_insert(Published { id, address: nowhere, ports: Vec::new(), access: None });
         if element.set == rules::PORTS4.name {
-            let Some((address, internal)) = element.data.as_deref().and_then(rules::read_target) else { continue };
+            let Some((address, internal)) = element.data.as_deref().and_then(rules::read_target) else {
+                continue;
+            };
             one.address = address;
             one.ports.push(Port { transport, external, internal });
         } else if element.set == rules::LISTED.name {

@@ -158,6 +158,11 @@ impl Socket {
         Self::open(Some(netlink::NETFILTER))
     }
 
+    /// For what sockets there are.
+    pub fn sockets() -> io::Result<Self> {
+        Self::open(Some(netlink::SOCK_DIAG))
+    }
+
     fn open(protocol: Option<Protocol>) -> io::Result<Self> {
         let socket = rustix::net::socket_with(
             AddressFamily::NETLINK,

@@ -121,7 +121,8 @@ async fn a_workload_reaches_no_metadata_address_and_cannot_pretend() {
     let (lab, elsewhere) = (Lab::open(|_| {}).await, Elsewhere::new());
     let slot = lab.network.lease(id(1)).await.unwrap();
     let (process, _) = crate::lab::unique();
-    let metadata = Ipv4Addr::new(169, 254, 100 + u8::try_from(process >> 8 & 63).unwrap(), process.to_le_bytes()[0]);
+    let metadata =
+        Ipv4Addr::new(169, 254, 100 + u8::try_from(process >> 8 & 63).unwrap(), process.to_le_bytes()[0]);
     run(&format!("ip route add {metadata}/32 via {} dev {}", elsewhere.own, elsewhere.link));
     elsewhere.ip(&format!("addr add {metadata}/32 dev lo"));
     let (udp, tcp) = inside(&elsewhere.netns, || {

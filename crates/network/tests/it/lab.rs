@@ -72,6 +72,16 @@ pub fn config(installation: &str, run_dir: PathBuf) -> NetworkConfig {
     }
 }
 
+/// Also a test that failed leaves nothing behind.
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let (installation, run_dir) = (self.config.installation.clone(), self.config.run_dir.clone());
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let remove = move || runtime.map(|r| r.block_on(Network::remove_all(&installation, &run_dir)));
+        let _ = std::thread::spawn(remove).join();
+    }
+}
+
 impl Lab {
     pub async fn open(change: impl FnOnce(&mut NetworkConfig)) -> Self {
         let (process, number) = unique();
@@ -126,8 +136,11 @@ pub fn inside<T: Send>(netns: &OwnedFd, work: impl FnOnce() -> T + Send) -> T {
 
 /// Servers that answer `<name> <address of who asked> <what was said>`.
 pub fn echo(slot: &Slot, name: &str) {
-    let any: IpAddr =
-        if slot.address6.is_some() { std::net::Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+    let any: IpAddr = if slot.address6.is_some() {
+        std::net::Ipv6Addr::UNSPECIFIED.into()
+    } else {
+        Ipv4Addr::UNSPECIFIED.into()
+    };
     let (udp, tcp) = inside(&slot.netns, || {
         (UdpSocket::bind((any, 7777)).unwrap(), TcpListener::bind((any, 7777)).unwrap())
     });
@@ -175,7 +188,7 @@ impl Elsewhere {
     pub fn new() -> Self {
         let (process, number) = unique();
         let name = format!("spt{process:04x}{number:x}");
-        let base = u32::from(Ipv4Addr::new(198, 18, 0, 0)) + (process % 4096) * 32 + (number % 8) * 4;
+        let base = u32::from(Ipv4Addr::new(198, 18, 0, 0)) + (process % 512) * 256 + (number % 64) * 4;
         let (host, own) = (Ipv4Addr::from(base + 1), Ipv4Addr::from(base + 2));
         let link = format!("{name}h");
         run(&format!("ip netns add {name}"));

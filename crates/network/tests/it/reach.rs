@@ -2,7 +2,9 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::lab::{Elsewhere, Lab, answer, both, id, inside, no_answer, possible, run, talk, tcp_client, udp_client};
+use crate::lab::{
+    Elsewhere, Lab, answer, both, id, inside, no_answer, possible, run, talk, tcp_client, udp_client,
+};
 use spawnpoint_network::NetworkError;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -64,6 +66,11 @@ async fn ipv6_is_published_too_where_the_host_has_it() {
     let mut stream = inside(&elsewhere.netns, || tcp_client(to)).unwrap();
     assert_eq!(talk(&mut stream).unwrap(), format!("1 {} hi", address(2)));
     assert_eq!(answer(&udp_client(to)), format!("1 {} hi", address(1)));
+    // The kernel has no way from there; it says so at once, and "localhost" is tried by IPv4.
+    let refused = std::net::TcpStream::connect((Ipv6Addr::LOCALHOST, lab.base_port)).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    let mut stream = std::net::TcpStream::connect(("localhost", lab.base_port)).unwrap();
+    talk(&mut stream).unwrap();
     lab.close().await;
 }
 
@@ -87,8 +94,16 @@ async fn publishing_again_replaces_and_a_port_is_of_one_workload_only() {
     let refused = lab.network.publish(id(2), &both(second + 1), None).await.unwrap_err();
     assert!(refused.to_string().contains("a program on this host"), "{refused}");
     drop(program);
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, second + 1)).unwrap();
+    let refused = lab.network.publish(id(2), &both(second + 1), None).await.unwrap_err();
+    assert!(refused.to_string().contains("a program on this host"), "{refused}");
+    // A connection that goes out from the port takes nothing away.
+    let mut connection = tcp_client(listener.local_addr().unwrap()).unwrap();
+    let _accepted = listener.accept().unwrap();
+    drop(listener);
     lab.network.publish(id(2), &both(second + 1), None).await.unwrap();
     assert_eq!(lab.network.published().await.unwrap().len(), 2);
+    assert!(talk(&mut connection).is_none(), "it is nobody's who echoes");
     lab.close().await;
 }
 

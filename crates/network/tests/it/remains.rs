@@ -1,6 +1,7 @@
 //! What is left: after releases, after a crash, after everything was removed. And what it costs.
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 use std::process::Command;
 
 use spawnpoint_network::{Network, NetworkConfig, Port};
@@ -9,7 +10,7 @@ use tokio::time::Instant;
 use crate::lab::{Lab, answer, both, config, echo, id, no_answer, possible, run, udp_client};
 
 /// All that an installation could leave behind, in words.
-fn stock(config: &NetworkConfig) -> BTreeSet<String> {
+fn stock(config: &NetworkConfig, addresses: &BTreeSet<Ipv4Addr>) -> BTreeSet<String> {
     let short = config.installation.as_str();
     let run_dir = config.run_dir.display().to_string();
     let mut found = BTreeSet::new();
@@ -23,6 +24,10 @@ fn stock(config: &NetworkConfig) -> BTreeSet<String> {
     take("route6", run("ip -6 route show table all"), &format!("spn{short}"));
     take("rules", run("nft list ruleset"), short);
     take("mount", std::fs::read_to_string("/proc/self/mounts").unwrap(), &run_dir);
+    let flows = std::fs::read_to_string("/proc/net/nf_conntrack").unwrap_or_default();
+    for address in addresses {
+        take("flow", flows.clone(), &format!("={address} "));
+    }
     if config.run_dir.exists() {
         let files = run(&format!("find {run_dir}"));
         take("file", files, &run_dir);
@@ -41,7 +46,7 @@ async fn two_hundred_at_once_come_and_go_and_leave_nothing() {
     let tasks: Vec<_> = (0..200_u16)
         .map(|number| {
             let network = lab.network.clone();
-            let port = 40000 + (lab.base_port % 100) * 200 + number;
+            let port = 11000 + (lab.base_port % 35) * 200 + number;
             tokio::spawn(async move {
                 let own = id(number.into());
                 let first = network.lease(own).await.unwrap();
@@ -79,7 +84,7 @@ async fn two_hundred_at_once_come_and_go_and_leave_nothing() {
     assert_eq!(lab.network.published().await.unwrap(), []);
     assert_eq!(lab.network.inventory().await.unwrap().leases, []);
     lab.close().await;
-    assert_eq!(stock(&config), BTreeSet::new());
+    assert_eq!(stock(&config, &addresses), BTreeSet::new());
 }
 
 /// Not a test by itself: what the next one kills.
@@ -126,14 +131,24 @@ async fn after_a_crash_everything_is_found_again_and_can_be_released() {
     let slot = network.find(id(1)).unwrap();
     network.publish(id(1), &both(lab.base_port), Some(&["127.0.0.0/8".parse().unwrap()])).await.unwrap();
     echo(&slot, "1");
-    let client = udp_client((std::net::Ipv4Addr::LOCALHOST, lab.base_port));
+    let client = udp_client((Ipv4Addr::LOCALHOST, lab.base_port));
     answer(&client);
+    // The stock sees what there is, or it could not see that nothing is left.
+    let addresses = BTreeSet::from([slot.address]);
+    let kinds: BTreeSet<String> = stock(&config, &addresses)
+        .iter()
+        .filter_map(|line| Some(line.split_once(':')?.0.to_owned()))
+        .collect();
+    for kind in ["link", "address", "route", "rules", "mount", "file", "flow"] {
+        assert!(kinds.contains(kind), "{kind}: {kinds:?}");
+    }
     network.release(id(1)).await.unwrap();
+    assert!(!stock(&config, &addresses).iter().any(|line| line.starts_with("flow")));
     network.release(id(2)).await.unwrap();
     no_answer(&client);
     assert_eq!(network.inventory().await.unwrap().leases, []);
     lab.close().await;
-    assert_eq!(stock(&config), BTreeSet::new());
+    assert_eq!(stock(&config, &addresses), BTreeSet::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -143,7 +158,7 @@ async fn rules_that_others_flushed_are_put_back() {
     }
     let lab = Lab::open(|_| {}).await;
     lab.echo(1, lab.base_port).await;
-    let client = || udp_client((std::net::Ipv4Addr::LOCALHOST, lab.base_port));
+    let client = || udp_client((Ipv4Addr::LOCALHOST, lab.base_port));
     answer(&client());
     let table = lab.table();
     run(&format!("nft flush chain inet {table} ports_here"));
@@ -194,9 +209,7 @@ async fn publishing_costs_the_same_with_five_thousand_ports_as_with_a_hundred() 
         return;
     }
     let lab = Lab::open(|_| {}).await;
-    let ports = |from: u16, count: u16| -> Vec<Port> {
-        (from..from + count).map(|external| crate::lab::udp(external)).collect()
-    };
+    let ports = |from: u16, count: u16| -> Vec<Port> { (from..from + count).map(crate::lab::udp).collect() };
     let mut filled = 0;
     let mut medians = Vec::new();
     for existing in [100_u16, 5000] {
@@ -204,14 +217,14 @@ async fn publishing_costs_the_same_with_five_thousand_ports_as_with_a_hundred() 
             let count = (existing - filled).min(50);
             let own = id(1000 + u32::from(filled));
             lab.network.lease(own).await.unwrap();
-            lab.network.publish(own, &ports(30000 + filled, count), None).await.unwrap();
+            lab.network.publish(own, &ports(20000 + filled, count), None).await.unwrap();
             filled += count;
         }
         let mut times = Vec::new();
         for round in 0..40 {
             lab.network.lease(id(1)).await.unwrap();
             let begin = Instant::now();
-            lab.network.publish(id(1), &ports(29000 + round, 1), None).await.unwrap();
+            lab.network.publish(id(1), &ports(19000 + round, 1), None).await.unwrap();
             times.push(begin.elapsed());
         }
         times.sort_unstable();
