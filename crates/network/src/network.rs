@@ -236,8 +236,10 @@ impl Network {
                 .map(|(_, port)| rules::mark_of_port(*port))
                 .collect(),
         };
-        let lost = lease.ports.iter().any(|port| !ports.contains(port));
-        if lost {
+        let kept: BTreeSet<_> = ports.iter().map(|port| (port.transport, port.external)).collect();
+        let mut lost: Vec<_> = lease.ports.iter().map(|port| (port.transport, port.external)).collect();
+        lost.retain(|port| !kept.contains(port));
+        if lease.ports.iter().any(|port| !ports.contains(port)) {
             change.marks.push(rules::mark_of_workload(addresses.0));
         }
         if let Err(error) = self.0.committer.change("ports cannot be published", change).await {
@@ -248,8 +250,9 @@ impl Network {
             return Err(error);
         }
         let mut state = self.0.state.lock();
-        let kept: BTreeSet<_> = ports.iter().map(|port| (port.transport, port.external)).collect();
-        state.owners.retain(|port, owner| *owner != id || kept.contains(port));
+        for port in lost {
+            state.owners.remove(&port);
+        }
         if let Some(lease) = state.leases.get_mut(&id) {
             (lease.ports, lease.access, lease.elements) = (ports, access, wanted);
         }
@@ -315,7 +318,9 @@ impl Network {
         self.0.committer.change("ports cannot be freed", change).await?;
         {
             let mut state = self.0.state.lock();
-            state.owners.retain(|_, owner| *owner != id);
+            for port in lease.ports {
+                state.owners.remove(&(port.transport, port.external));
+            }
             if let Some(lease) = state.leases.get_mut(&id) {
                 (lease.ports, lease.access, lease.elements) = (Vec::new(), None, BTreeSet::new());
             }

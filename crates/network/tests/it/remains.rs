@@ -176,31 +176,74 @@ async fn rules_that_others_flushed_are_put_back() {
     lab.close().await;
 }
 
+/// Runs a test of this program again on a "host" of its own, where nobody else changes anything: in a network namespace.
+fn on_a_host_of_its_own(test: &str) -> bool {
+    if std::env::var_os("SPAWNPOINT_TEST_OWN_HOST").is_some() {
+        return true;
+    }
+    let child = Command::new("unshare")
+        .arg("--net")
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env("SPAWNPOINT_TEST_OWN_HOST", "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&child.stdout).into_owned() + &String::from_utf8_lossy(&child.stderr);
+    assert!(child.status.success() && said.contains("1 passed"), "{said}");
+    false
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_hosts_own_rules_are_as_they_were() {
-    if !possible() {
+    if !possible() || !on_a_host_of_its_own("remains::the_hosts_own_rules_are_as_they_were") {
         return;
     }
-    let others = |own: &str| -> Vec<String> {
-        // Counters count, and other tests have tables of their own; Docker's are nobody's but Docker's.
-        let Ok(output) = Command::new("nft").args(["-s", "list", "table", "ip", "filter"]).output() else {
-            return Vec::new();
-        };
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        text.lines().filter(|line| line.contains(own) || !line.contains("spn")).map(str::to_owned).collect()
-    };
+    run("ip link set lo up");
+    run("sysctl -qw net.ipv4.ip_forward=0");
+    // As Docker leaves a host, and a firewall that lets nothing in.
+    run("iptables -P FORWARD DROP");
+    run("iptables -N DOCKER-USER");
+    run("iptables -A FORWARD -j DOCKER-USER");
+    run("iptables -A DOCKER-USER -j RETURN");
+    for rule in [
+        "add table inet fence",
+        "add chain inet fence in { type filter hook input priority 0 ; policy drop ; }",
+        "add rule inet fence in iifname lo accept",
+        "add chain inet fence open { type filter hook forward priority 5 ; policy accept ; }",
+    ] {
+        run(&format!("nft {rule}"));
+    }
+    let rules = || run("nft -s list ruleset").lines().map(str::to_owned).collect::<Vec<_>>();
+    let before = rules();
     let lab = Lab::open(|_| {}).await;
-    let own = format!("spn{}", lab.config.installation.as_str());
-    let during = others(&own);
-    let drops = during.iter().any(|line| line.contains("hook forward") && line.contains("policy drop"));
-    let passes = during.iter().filter(|line| line.contains(&own)).count();
-    assert_eq!(passes, if drops { 2 } else { 0 }, "{during:?}");
+    let own = lab.config.installation.as_str();
+    let passes = |rules: Vec<String>| {
+        let own = format!("comment \"spawnpoint-{own}\"");
+        rules.into_iter().filter(|line| line.contains("accept") && line.contains(&own)).collect::<Vec<_>>()
+    };
+    let chain =
+        |name: &str| passes(run(&format!("nft -s list chain {name}")).lines().map(str::to_owned).collect());
+    assert_eq!(chain("ip filter DOCKER-USER").len(), 2);
+    assert_eq!(chain("ip filter FORWARD").len(), 0);
+    assert_eq!(chain("inet fence in").len(), 1);
+    assert_eq!(chain("inet fence open").len(), 0);
+    assert!(lab.network.notes().iter().any(|note| note.contains("DOCKER-USER")), "{:?}", lab.network.notes());
+    assert!(lab.network.notes().iter().any(|note| note.contains("ip_forward")), "{:?}", lab.network.notes());
+
+    // Others read and write these chains as before; what a reload took is put back, once.
+    run("iptables-save");
+    run("iptables -F DOCKER-USER");
     lab.network.sweep().await.unwrap();
-    assert_eq!(others(&own), during, "once is enough");
+    lab.network.sweep().await.unwrap();
+    assert_eq!(chain("ip filter DOCKER-USER").len(), 2);
+    run("iptables -A DOCKER-USER -j RETURN");
+
+    // A workload reaches the callback port through the fence, and is reached through the other.
+    lab.echo(1, lab.base_port).await;
+    answer(&udp_client((Ipv4Addr::LOCALHOST, lab.base_port)));
     lab.close().await;
-    let after = others(&own);
-    let without: Vec<_> = during.into_iter().filter(|line| !line.contains(&own)).collect();
-    assert_eq!(after, without);
+    assert_eq!(rules(), before);
+    assert_eq!(run("ip -o link").lines().filter(|line| line.contains("spn")).count(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -211,7 +254,7 @@ async fn publishing_costs_the_same_with_five_thousand_ports_as_with_a_hundred() 
     let lab = Lab::open(|_| {}).await;
     let ports = |from: u16, count: u16| -> Vec<Port> { (from..from + count).map(crate::lab::udp).collect() };
     let mut filled = 0;
-    let mut medians = Vec::new();
+    let mut fast = Vec::new();
     for existing in [100_u16, 5000] {
         while filled < existing {
             let count = (existing - filled).min(50);
@@ -221,17 +264,17 @@ async fn publishing_costs_the_same_with_five_thousand_ports_as_with_a_hundred() 
             filled += count;
         }
         let mut times = Vec::new();
-        for round in 0..40 {
+        for round in 0..80 {
             lab.network.lease(id(1)).await.unwrap();
             let begin = Instant::now();
             lab.network.publish(id(1), &ports(19000 + round, 1), None).await.unwrap();
             times.push(begin.elapsed());
         }
         times.sort_unstable();
-        println!("{existing} ports: publishing takes {:?} (fastest {:?})", times[20], times[0]);
-        medians.push(times[10]);
+        println!("{existing} ports: publishing takes {:?} (fastest {:?})", times[40], times[0]);
+        fast.push(times[4]);
     }
-    // Rules instead of elements would be ten times; the machine may be busy.
-    assert!(medians[1] < medians[0] * 3, "{medians:?}");
+    // Rules instead of elements would be ten times. The fast ones are compared, as the machine may be busy.
+    assert!(fast[1] < fast[0] * 2, "{fast:?}");
     lab.close().await;
 }
