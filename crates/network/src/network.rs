@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use spawnpoint_model::limits::ACCESS_ENTRIES_MAX;
 use spawnpoint_model::{Cidr, InstallationId, Transport, WorkloadId};
 use tokio::sync::Semaphore;
 
@@ -221,6 +222,12 @@ impl Network {
     ) -> Result<(), NetworkError> {
         if ports.len() > PORTS_MAX {
             return Err(NetworkError::TooMany { what: "ports of a workload", max: PORTS_MAX });
+        }
+        if access.as_ref().is_some_and(|networks| networks.len() > ACCESS_ENTRIES_MAX) {
+            return Err(NetworkError::TooMany {
+                what: "networks of an access list",
+                max: ACCESS_ENTRIES_MAX,
+            });
         }
         let lease = self.lease_of(id)?;
         let added = self.claim(id, &ports, &lease)?;

@@ -10,7 +10,8 @@
 //!                     walls (prerouting, before all else): a workload's own address, no metadata, no loopback
 //!                     names (postrouting, nat): workloads go out under the host's address; what comes from the host's
 //!                                     loopback goes in under the gateway's, or the answer would not come back
-//!                     late, late_here (after nat): UDP to ports that lead nowhere yet is marked
+//!                     late (prerouting, after nat): UDP to ports that lead nowhere yet is marked, also from this host:
+//!                                     it comes by the loopback
 //! ```
 //!
 //! The cost of a packet does not grow with the number of ports: one look into a hash table. The cost of publishing does not
@@ -346,7 +347,7 @@ pub fn length_rule((own, length): (u8, u8)) -> Vec<Expr> {
 pub const LIST_CHAIN: &str = "list";
 
 /// Chains with their hooks, in an order in which each is there before it is jumped to.
-const CHAINS: [(&str, Option<Hook>); 13] = [
+const CHAINS: [(&str, Option<Hook>); 12] = [
     (LIST_CHAIN, None),
     ("access", None),
     ("from_inside", None),
@@ -357,7 +358,6 @@ const CHAINS: [(&str, Option<Hook>); 13] = [
     ("door", Some(Hook { kind: "filter", hook: 1, priority: -10 })),
     ("gate", Some(Hook { kind: "filter", hook: 2, priority: -10 })),
     ("ports_here", Some(Hook { kind: "nat", hook: 3, priority: -100 })),
-    ("late_here", Some(Hook { kind: "filter", hook: 3, priority: -90 })),
     ("here", Some(Hook { kind: "filter", hook: 3, priority: -10 })),
     ("names", Some(Hook { kind: "nat", hook: 4, priority: 100 })),
 ];
@@ -403,8 +403,7 @@ fn rules(plan: &Plan) -> Vec<(&'static str, Vec<Expr>)> {
     rules.extend(walls(plan));
     rules.extend(ports("ports"));
     rules.extend(ports("ports_here"));
-    rules.extend(late("late", &plan.port_range));
-    rules.extend(late("late_here", &plan.port_range));
+    rules.push(late(&plan.port_range));
     rules.extend(gate(plan));
     rules.extend(door(plan));
     rules.extend(here(plan));
@@ -454,7 +453,7 @@ fn ports(chain: &'static str) -> Vec<(&'static str, Vec<Expr>)> {
     rules.into_iter().map(|rule| (chain, rule)).collect()
 }
 
-fn late(chain: &'static str, range: &RangeInclusive<u16>) -> Vec<(&'static str, Vec<Expr>)> {
+fn late(range: &RangeInclusive<u16>) -> (&'static str, Vec<Expr>) {
     let mut rule = vec![Expr::Meta(meta::PROTOCOL, R0), Expr::Equal(R0, vec![UDP])];
     rule.extend([Expr::Flow(flow::MARK, None, R0), Expr::Equal(R0, vec![0; 4])]);
     rule.extend([Expr::Flow(flow::DIRECTION, None, R0), Expr::Equal(R0, vec![0])]);
@@ -468,7 +467,7 @@ fn late(chain: &'static str, range: &RangeInclusive<u16>) -> Vec<(&'static str, 
     rule.push(Expr::Within(R0, range.start().to_be_bytes().to_vec(), range.end().to_be_bytes().to_vec()));
     rule.push(Expr::Bitwise(R0, vec![0xff; 4], vec![0, 0, 0, MARK_PORT]));
     rule.push(Expr::MarkFlow(R0));
-    vec![(chain, rule)]
+    ("late", rule)
 }
 
 fn gate(plan: &Plan) -> Vec<(&'static str, Vec<Expr>)> {

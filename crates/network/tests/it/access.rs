@@ -1,11 +1,12 @@
 //! Access lists, and flows that are older than the port they go to.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, UdpSocket};
 
 use spawnpoint_model::Cidr;
 
 use crate::lab::{
-    Elsewhere, Lab, answer, both, echo, id, inside, no_answer, possible, talk, tcp_client, udp, udp_client,
+    Elsewhere, Lab, answer, both, comes, echo, id, inside, no_answer, possible, talk, tcp_client, udp,
+    udp_client,
 };
 
 fn list(texts: &[&str]) -> Vec<Cidr> {
@@ -59,6 +60,37 @@ async fn a_list_holds_from_the_start_and_changes_hold_for_flows_that_are_there()
     no_answer(&udp_client((Ipv4Addr::LOCALHOST, lab.base_port)));
     lab.network.set_access(id(1), Some(&list(&["127.0.0.1/32"]))).await.unwrap();
     answer(&udp_client((Ipv4Addr::LOCALHOST, lab.base_port)));
+    lab.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whom_the_list_leaves_out_is_neither_heard_nor_talked_to() {
+    if !possible() {
+        return;
+    }
+    let (lab, elsewhere) = (Lab::open(|_| {}).await, Elsewhere::new());
+    let slot = lab.network.lease(id(1)).await.unwrap();
+    lab.network.publish(id(1), &[udp(lab.base_port)], None).await.unwrap();
+    let server = inside(&slot.netns, || UdpSocket::bind("0.0.0.0:7777").unwrap());
+    let far = inside(&elsewhere.netns, || udp_client((elsewhere.host, lab.base_port)));
+    let near = udp_client((Ipv4Addr::LOCALHOST, lab.base_port));
+    let mut clients = Vec::new();
+    for client in [&far, &near] {
+        client.send(b"hi").unwrap();
+        let mut buffer = [0; 64];
+        clients.push(server.recv_from(&mut buffer).unwrap().1);
+        server.send_to(b"hello", clients[clients.len() - 1]).unwrap();
+        assert!(comes(client).is_some());
+    }
+    lab.network.set_access(id(1), Some(&[])).await.unwrap();
+    for client in [&far, &near] {
+        client.send(b"hi").unwrap();
+    }
+    assert_eq!(comes(&server), None);
+    for (client, from) in [&far, &near].into_iter().zip(clients) {
+        server.send_to(b"hello", from).unwrap();
+        assert_eq!(comes(client), None);
+    }
     lab.close().await;
 }
 

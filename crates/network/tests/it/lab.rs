@@ -1,7 +1,7 @@
 //! What the tests build: an installation of their own, other hosts, servers inside, clients anywhere.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::Command;
@@ -136,11 +136,8 @@ pub fn inside<T: Send>(netns: &OwnedFd, work: impl FnOnce() -> T + Send) -> T {
 
 /// Servers that answer `<name> <address of who asked> <what was said>`.
 pub fn echo(slot: &Slot, name: &str) {
-    let any: IpAddr = if slot.address6.is_some() {
-        std::net::Ipv6Addr::UNSPECIFIED.into()
-    } else {
-        Ipv4Addr::UNSPECIFIED.into()
-    };
+    let any: IpAddr =
+        if slot.address6.is_some() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
     let (udp, tcp) = inside(&slot.netns, || {
         (UdpSocket::bind((any, 7777)).unwrap(), TcpListener::bind((any, 7777)).unwrap())
     });
@@ -209,6 +206,17 @@ impl Elsewhere {
 }
 
 impl Elsewhere {
+    /// Adds IPv6: this host's address there and its own.
+    pub fn with_ipv6(&self) -> (Ipv6Addr, Ipv6Addr) {
+        let [.., c, d] = self.host.octets();
+        let [host, own] = [1, 2]
+            .map(|last| Ipv6Addr::new(0x2001, 0xdb8, 0x5350, u16::from_be_bytes([c, d]), 0, 0, 0, last));
+        run(&format!("ip addr add {host}/64 dev {} nodad", self.link));
+        self.ip(&format!("addr add {own}/64 dev eth0 nodad"));
+        self.ip(&format!("route add default via {host}"));
+        (host, own)
+    }
+
     /// Sends packets for 127.0.0.1 to this host.
     pub fn escape(&self) {
         let enter = |line: &str| run(&format!("ip netns exec {} {line}", self.name));
@@ -229,8 +237,7 @@ impl Drop for Elsewhere {
 /// A UDP socket here, connected.
 pub fn udp_client(to: impl Into<SocketAddr>) -> UdpSocket {
     let to = to.into();
-    let any: IpAddr =
-        if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { std::net::Ipv6Addr::UNSPECIFIED.into() };
+    let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let socket = UdpSocket::bind((any, 0)).unwrap();
     socket.connect(to).unwrap();
     socket
@@ -264,6 +271,12 @@ pub fn no_answer(socket: &UdpSocket) {
     if let Some(answer) = exchange(socket, DOUBT, 3) {
         panic!("{:?} answered {answer}", socket.peer_addr());
     }
+}
+
+/// Whether anything comes to a socket, and from whom.
+pub fn comes(socket: &UdpSocket) -> Option<IpAddr> {
+    socket.set_read_timeout(Some(DOUBT * 2)).unwrap();
+    socket.recv_from(&mut [0; 2048]).ok().map(|(_, from)| from.ip())
 }
 
 /// A TCP connection, if there can be one.

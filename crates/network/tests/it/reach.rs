@@ -56,16 +56,12 @@ async fn ipv6_is_published_too_where_the_host_has_it() {
         return;
     }
     lab.echo(1, lab.base_port).await;
-    let (process, _) = crate::lab::unique();
-    let address = |last: u16| Ipv6Addr::new(0x2001, 0xdb8, 0, u16::try_from(process).unwrap(), 0, 0, 0, last);
-    run(&format!("ip addr add {}/64 dev {} nodad", address(1), elsewhere.link));
-    elsewhere.ip(&format!("addr add {}/64 dev eth0 nodad", address(2)));
-    elsewhere.ip(&format!("route add default via {}", address(1)));
-    let to = (address(1), lab.base_port);
-    assert_eq!(answer(&inside(&elsewhere.netns, || udp_client(to))), format!("1 {} hi", address(2)));
+    let (host, own) = elsewhere.with_ipv6();
+    let to = (host, lab.base_port);
+    assert_eq!(answer(&inside(&elsewhere.netns, || udp_client(to))), format!("1 {} hi", own));
     let mut stream = inside(&elsewhere.netns, || tcp_client(to)).unwrap();
-    assert_eq!(talk(&mut stream).unwrap(), format!("1 {} hi", address(2)));
-    assert_eq!(answer(&udp_client(to)), format!("1 {} hi", address(1)));
+    assert_eq!(talk(&mut stream).unwrap(), format!("1 {} hi", own));
+    assert_eq!(answer(&udp_client(to)), format!("1 {} hi", host));
     // The kernel has no way from there; it says so at once, and "localhost" is tried by IPv4.
     let refused = std::net::TcpStream::connect((Ipv6Addr::LOCALHOST, lab.base_port)).unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);

@@ -246,6 +246,42 @@ async fn the_hosts_own_rules_are_as_they_were() {
     assert_eq!(run("ip -o link").lines().filter(|line| line.contains("spn")).count(), 0);
 }
 
+#[test]
+fn without_privileges_it_says_why_in_one_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let wanted = config("feedfeed", dir.path().join("net"));
+    let run_dir = wanted.run_dir.clone();
+    // Capabilities are of a thread, and threads that it makes have no more.
+    let thread = std::thread::spawn(move || {
+        use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
+        let none = CapabilitySet::empty();
+        set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
+            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(Network::open(wanted)).unwrap_err().to_string()
+    });
+    let why = thread.join().unwrap();
+    assert!(why.contains("root is needed") && !why.contains('\n'), "{why}");
+    assert!(!run_dir.exists(), "nothing was begun");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subnet_can_be_chosen_and_a_wrong_one_is_refused() {
+    if !possible() {
+        return;
+    }
+    let lab = Lab::open(|config| config.subnet = Some("10.250.3.0/24".parse().unwrap())).await;
+    assert_eq!(lab.network.gateway(), Ipv4Addr::new(10, 250, 3, 1));
+    let slot = lab.network.lease(id(1)).await.unwrap();
+    assert_eq!(slot.address.octets()[..3], [10, 250, 3]);
+    for wrong in ["10.0.0.0/8", "10.1.1.0/30", "fd00::/64"] {
+        let wanted = NetworkConfig { subnet: Some(wrong.parse().unwrap()), ..lab.config.clone() };
+        let why = Network::open(wanted).await.unwrap_err().to_string();
+        assert!(why.contains(wrong) && why.contains("16 to 24"), "{why}");
+    }
+    lab.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn publishing_costs_the_same_with_five_thousand_ports_as_with_a_hundred() {
     if !possible() {
