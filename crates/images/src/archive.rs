@@ -279,9 +279,9 @@ impl<R: Read> Reader<R> {
     /// Passes over what is left of the entry before.
     fn skip(&mut self) -> io::Result<()> {
         io::copy(self, &mut io::sink())?;
-        let mut padding = [0; BLOCK];
-        let wanted = usize::try_from(std::mem::take(&mut self.padding)).unwrap_or(0);
-        self.inner.read_exact(&mut padding[..wanted])
+        let padding = std::mem::take(&mut self.padding);
+        // An archive may end without it: `umoci insert` makes such.
+        io::copy(&mut self.inner.by_ref().take(padding), &mut io::sink()).map(|_| ())
     }
 }
 
@@ -399,7 +399,7 @@ fn pax_record(key: &[u8], value: &[u8], extension: &mut Extension) -> io::Result
                 .filter(|n| !n.is_empty())
                 .map(decimal)
                 .collect::<io::Result<_>>()?;
-            if numbers.len() % 2 != 0 || numbers.len() / 2 > MAX_PIECES {
+            if !numbers.len().is_multiple_of(2) || numbers.len() / 2 > MAX_PIECES {
                 return Err(bad("the map of a sparse file cannot be read"));
             }
             sparse.map = Some(numbers.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect());

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Digest;
+use crate::{Digest, Platform};
 
 /// An image, unpacked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +45,10 @@ impl Default for RootAttributes {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ImageConfig {
+    /// `linux`; empty if it does not say.
+    pub os: String,
+    /// `amd64`; empty if it does not say.
+    pub architecture: String,
     /// The program.
     pub entrypoint: Vec<String>,
     /// Its arguments, or program and arguments if there is no entrypoint.
@@ -63,4 +67,13 @@ pub struct ImageConfig {
     pub volumes: Vec<String>,
     /// What the builder noted.
     pub labels: BTreeMap<String, String>,
+}
+
+impl ImageConfig {
+    /// Whether it is for a platform, or does not say for which it is.
+    #[must_use]
+    pub fn is_for(&self, platform: &Platform) -> bool {
+        let fits = |has: &str, wanted: &str| has.is_empty() || has == wanted;
+        fits(&self.os, &platform.os) && fits(&self.architecture, &platform.architecture)
+    }
 }

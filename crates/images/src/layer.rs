@@ -17,8 +17,6 @@ use crate::{Digest, Hasher, Limits, PullError, StoreError};
 const BUFFER: usize = 128 << 10;
 /// Memory that a zstd stream may ask for, as a power of two: 128 MiB.
 const ZSTD_WINDOW: u32 = 27;
-/// Below this, nobody looks at how well a layer was compressed.
-const RATIO_FROM: u64 = 256 << 20;
 /// How often it is looked whether the disk is full.
 const DISK_EVERY: u64 = 64 << 20;
 /// How much of a layer that cannot be read is still waited for, to tell whether its digest is wrong.
@@ -98,8 +96,8 @@ struct Tap<R> {
     inner: R,
     seen: Rc<RefCell<Seen>>,
     most: u64,
-    /// The other tap and the ratio that is allowed between them.
-    ratio: Option<(Rc<RefCell<Seen>>, u64)>,
+    /// The other tap, the ratio that is allowed between them, and from how many bytes on.
+    ratio: Option<(Rc<RefCell<Seen>>, u64, u64)>,
 }
 
 impl<R> Tap<R> {
@@ -118,8 +116,8 @@ impl<R: Read> Read for Tap<R> {
             hasher.update(&buf[..n]);
         }
         let too_much = seen.bytes > self.most
-            || self.ratio.as_ref().is_some_and(|(sent, ratio)| {
-                seen.bytes > RATIO_FROM && seen.bytes / ratio > sent.borrow().bytes
+            || self.ratio.as_ref().is_some_and(|(sent, ratio, from)| {
+                seen.bytes > *from && seen.bytes / ratio > sent.borrow().bytes
             });
         if too_much {
             let why = "a layer unpacks to far more than was sent: it is meant to fill the disk";
@@ -204,7 +202,7 @@ fn unpack_stream<R: Read>(
     // Headers and padding come on top of the files.
     let most = limits.unpacked_bytes.saturating_add(limits.files.saturating_mul(2048));
     let (mut tap, unpacked_seen) = Tap::new(decode(sent)?, diff_id.hasher(), most);
-    tap.ratio = Some((Rc::clone(seen), limits.ratio.max(1)));
+    tap.ratio = Some((Rc::clone(seen), limits.ratio.max(1), limits.ratio_from));
     let mut archive = Reader::new(BufReader::with_capacity(BUFFER, tap));
     let unpacked = unpack(&mut archive, into, budget)?;
     // What follows the archive's end belongs to the digests.

@@ -206,12 +206,6 @@ fn nullable<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
 pub fn read_config(bytes: &[u8], wanted: &Platform, layers: usize) -> Result<Config, PullError> {
     let raw: RawConfig = serde_json::from_slice(bytes)
         .map_err(|e| PullError::refused(format!("its configuration is not an image's: {e}")))?;
-    let (os, architecture) = (raw.os.unwrap_or_default(), raw.architecture.unwrap_or_default());
-    let differs = |has: &str, wanted: &str| !has.is_empty() && has != wanted;
-    if differs(&os, &wanted.os) || differs(&architecture, &wanted.architecture) {
-        let found = printable(&format!("{os}/{architecture}"));
-        return Err(PullError::Platform { wanted: wanted.clone(), found });
-    }
     if raw.rootfs.diff_ids.len() != layers {
         let told = raw.rootfs.diff_ids.len();
         return Err(PullError::refused(format!(
@@ -223,20 +217,33 @@ pub fn read_config(bytes: &[u8], wanted: &Platform, layers: usize) -> Result<Con
     if texts.into_iter().any(|text| text.contains('\0')) {
         return Err(PullError::refused("its configuration contains a zero byte"));
     }
-    Ok(Config {
-        image: ImageConfig {
-            entrypoint: run.entrypoint,
-            cmd: run.cmd,
-            env: run.env,
-            user: run.user,
-            working_dir: run.working_dir,
-            stop_signal: run.stop_signal.filter(|signal| !signal.is_empty()),
-            exposed_ports: run.exposed_ports.into_keys().collect(),
-            volumes: run.volumes.into_keys().collect(),
-            labels: run.labels,
-        },
-        diff_ids: raw.rootfs.diff_ids,
-    })
+    let image = ImageConfig {
+        os: raw.os.unwrap_or_default(),
+        architecture: raw.architecture.unwrap_or_default(),
+        entrypoint: run.entrypoint,
+        cmd: run.cmd,
+        env: run.env,
+        user: run.user,
+        working_dir: run.working_dir,
+        stop_signal: run.stop_signal.filter(|signal| !signal.is_empty()),
+        exposed_ports: run.exposed_ports.into_keys().collect(),
+        volumes: run.volumes.into_keys().collect(),
+        labels: run.labels,
+    };
+    check_platform(&image, wanted)?;
+    Ok(Config { image, diff_ids: raw.rootfs.diff_ids })
+}
+
+/// An image must be for the platform that is asked for.
+///
+/// # Errors
+/// [`PullError::Platform`].
+pub fn check_platform(config: &ImageConfig, wanted: &Platform) -> Result<(), PullError> {
+    if config.is_for(wanted) {
+        return Ok(());
+    }
+    let found = printable(&format!("{}/{}", config.os, config.architecture));
+    Err(PullError::Platform { wanted: wanted.clone(), found })
 }
 
 /// The name of a stack of layers, for each of them: the OCI image specification's chain ids.

@@ -105,8 +105,10 @@ pub struct Limits {
     pub unpacked_bytes: u64,
     /// Files of an image.
     pub files: u64,
-    /// Unpacked bytes for each byte sent, once a layer is larger than 256 MiB.
+    /// Unpacked bytes for each byte sent, of layers that are larger than [`Self::ratio_from`].
     pub ratio: u64,
+    /// Below so many unpacked bytes, nobody looks at how well a layer was compressed.
+    pub ratio_from: u64,
     /// Bytes of the disk that images leave free.
     pub disk_reserve: u64,
     /// Redirects of one request.
@@ -128,6 +130,7 @@ impl Default for Limits {
             unpacked_bytes: 64 << 30,
             files: 2_000_000,
             ratio: 200,
+            ratio_from: 256 << 20,
             disk_reserve: 512 << 20,
             redirects: 5,
         }

@@ -16,7 +16,9 @@ use tokio::task::{AbortHandle, JoinSet};
 use crate::disk::{ImageRecord, LayerRecord, Scratch, layer_name};
 use crate::fetch::{self, Job};
 use crate::layer::ImageBudget;
-use crate::manifest::{Config, Document, Manifest, chain_ids, choose, read_config, read_document};
+use crate::manifest::{
+    Config, Document, Manifest, chain_ids, check_platform, choose, read_config, read_document,
+};
 use crate::registry::Registry;
 use crate::settle::settle;
 use crate::store::Inner;
@@ -105,11 +107,11 @@ impl Inner {
         credentials: Option<&Credentials>,
         options: &PullOptions<'_>,
     ) -> Result<Image, PullError> {
-        if let Some(image) = self.known(reference) {
+        let platform = options.platform.cloned().unwrap_or_else(Platform::here);
+        if let Some(image) = self.known(reference).filter(|image| image.config.is_for(&platform)) {
             return Ok(image);
         }
-        let flight =
-            self.join(reference, credentials, options.platform.cloned().unwrap_or_else(Platform::here));
+        let flight = self.join(reference, credentials, platform);
         let (mut outcome, mut progress) = (flight.outcome.clone(), flight.progress.clone());
         let tell = |now: Progress| {
             if let Some(progress) = options.progress {
@@ -231,6 +233,7 @@ impl Pull {
         let (digest, manifest) = self.manifest(&registry).await?;
         for _ in 0..REPAIRS {
             if let Some(image) = self.store.image(&digest) {
+                check_platform(&image.config, &self.platform)?;
                 let (store, name) = (Arc::clone(&self.store), self.reference.to_string());
                 blocking(move || Ok(store.name(&name, &digest)?)).await?;
                 return Ok(image);

@@ -102,7 +102,6 @@ fn broken_archives_are_errors() {
     for (what, bytes) in [
         ("cut in a header", good[..300].to_vec()),
         ("cut in the data", good[..1500].to_vec()),
-        ("cut in the padding", good[..512 + 2000].to_vec()),
         ("text", b"hello".repeat(300)),
         ("a changed header", [&b"b"[..], &good[1..]].concat()),
     ] {
@@ -110,6 +109,8 @@ fn broken_archives_are_errors() {
     }
     // No blocks of zeros at the end: as Docker and GNU tar do it, that is fine.
     assert_eq!(read(&good[..512 + 2048]).unwrap().len(), 1);
+    // Nor the padding of the last file: umoci leaves it away.
+    assert_eq!(read(&good[..512 + 2000]).unwrap().len(), 1);
     assert!(read(b"").unwrap().is_empty());
 }
 
