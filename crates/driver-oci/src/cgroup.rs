@@ -73,9 +73,9 @@ impl Hierarchies {
         });
         match NEEDED.iter().find(|name| found.place(name).is_none()) {
             None => Ok(found),
-            Some(missing) => Err(format!(
-                "the control group controller {missing:?} is neither mounted (v1) nor free (v2)"
-            )),
+            Some(missing) => {
+                Err(format!("the control group controller {missing:?} is neither mounted (v1) nor free (v2)"))
+            }
         }
     }
 
@@ -129,7 +129,8 @@ impl Hierarchies {
     pub fn is_read_only(&self) -> bool {
         let root = self.place("memory").map(|(directory, _)| directory.to_owned());
         root.is_none_or(|root| {
-            rustix::fs::statvfs(root).is_ok_and(|found| found.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
+            rustix::fs::statvfs(root)
+                .is_ok_and(|found| found.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
         })
     }
 
@@ -322,7 +323,8 @@ impl Group<'_> {
     /// Its processes, as this process sees them.
     #[must_use]
     pub fn processes(&self) -> Vec<i32> {
-        let lists = self.directories().into_iter().filter_map(|directory| read(&directory.join("cgroup.procs")));
+        let lists =
+            self.directories().into_iter().filter_map(|directory| read(&directory.join("cgroup.procs")));
         let mut all: Vec<i32> = lists
             .flat_map(|list| list.lines().filter_map(|line| line.parse().ok()).collect::<Vec<i32>>())
             .filter(|pid| *pid > 0)
@@ -400,7 +402,9 @@ impl Group<'_> {
     fn disk(&self) -> Option<(u64, u64)> {
         if let Some((io, true)) = self.at("io") {
             let table = read(&io.join("io.stat"))?;
-            let sum = |key: &str| table.split_whitespace().filter_map(|word| word.strip_prefix(key)?.parse::<u64>().ok()).sum();
+            let sum = |key: &str| {
+                table.split_whitespace().filter_map(|word| word.strip_prefix(key)?.parse::<u64>().ok()).sum()
+            };
             return Some((sum("rbytes="), sum("wbytes=")));
         }
         let (blkio, _) = self.at("blkio")?;
@@ -424,7 +428,9 @@ fn make(directory: &Path) -> io::Result<()> {
 /// A file that some kernels do not have.
 fn optional(result: io::Result<()>) -> io::Result<()> {
     match result {
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => Ok(()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
+            Ok(())
+        }
         other => other,
     }
 }

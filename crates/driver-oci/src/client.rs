@@ -13,8 +13,8 @@ use tokio::net::UnixStream;
 use tokio::time::Instant;
 
 use crate::protocol::{self, HEAD, Reply, Request};
-use crate::zygote::{self, Options};
 use crate::records;
+use crate::zygote::{self, Options};
 
 /// For a zygote to become ready.
 const ZYGOTE: Duration = Duration::from_secs(20);
@@ -112,7 +112,8 @@ impl Client {
         if tokio::time::timeout(ZYGOTE, read).await.is_err() {
             return Err(unavailable("the zygote does not become ready in time"));
         }
-        zygote::read_word(text.as_bytes()).map_err(|why| unavailable(format!("the zygote does not start: {why}")))
+        zygote::read_word(text.as_bytes())
+            .map_err(|why| unavailable(format!("the zygote does not start: {why}")))
     }
 
     /// Sends a request to a supervisor that waits, and takes its answer. [`DriverError::Unavailable`]: nobody has taken it.
@@ -126,7 +127,8 @@ impl Client {
         fd: Option<BorrowedFd<'_>>,
         patience: Duration,
     ) -> Result<Reply, DriverError> {
-        let frame = protocol::frame(request, contents).map_err(|error| DriverError::Invalid(error.to_string()))?;
+        let frame =
+            protocol::frame(request, contents).map_err(|error| DriverError::Invalid(error.to_string()))?;
         let end = Instant::now() + patience;
         let connection = tokio::time::timeout_at(end, connect(&self.options.run, zygote::SOCKET)).await;
         let connection = connection.map_err(|_| unavailable("the zygote is busy"))?.map_err(unavailable)?;

@@ -72,7 +72,9 @@ fn internal(error: impl std::fmt::Display) -> DriverError {
 
 fn from_io(error: &io::Error) -> DriverError {
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => DriverError::NoCapacity(error.to_string()),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            DriverError::NoCapacity(error.to_string())
+        }
         _ => internal(error),
     }
 }

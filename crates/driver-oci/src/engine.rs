@@ -105,7 +105,13 @@ impl OciEngine {
         let short = short(&config.installation);
         let hierarchies = Hierarchies::find(&short).map_err(Unsupported)?;
         let config = OciConfig { dir: std::path::absolute(&config.dir).unwrap_or(config.dir), ..config };
-        for dir in [&config.dir, &config.dir.join("containers"), &config.dir.join("trash"), &config.run, &config.run.join("hints")] {
+        for dir in [
+            &config.dir,
+            &config.dir.join("containers"),
+            &config.dir.join("trash"),
+            &config.run,
+            &config.run.join("hints"),
+        ] {
             private(dir)?;
         }
         let network = Network::open(NetworkConfig {
@@ -154,6 +160,12 @@ impl OciEngine {
     #[must_use]
     pub fn gateway(&self) -> Ipv4Addr {
         self.network.gateway()
+    }
+
+    /// What the operator should know: what was changed on the host, what could not be had.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        self.network.notes().to_vec()
     }
 
     /// The image store.

@@ -80,7 +80,9 @@ fn groups() -> Result<String, String> {
     let found = Hierarchies::find("doctor")
         .map_err(|missing| format!("{missing}; mount cgroup2 at /sys/fs/cgroup"))?;
     if found.is_read_only() {
-        return Err("control groups are mounted read-only here (a container without --privileged?)".to_owned());
+        return Err(
+            "control groups are mounted read-only here (a container without --privileged?)".to_owned()
+        );
     }
     Ok(found.describe().to_owned())
 }

@@ -89,7 +89,10 @@ pub fn live(birth: Birth<'_>) -> ! {
     let (letter, text) = match fault {
         Fault::Image(text) => (IMAGE, text),
         Fault::Host(error, step) => {
-            let full = matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::ENOMEM | libc::EDQUOT | libc::EMFILE | libc::ENFILE));
+            let full = matches!(
+                error.raw_os_error(),
+                Some(libc::ENOSPC | libc::ENOMEM | libc::EDQUOT | libc::EMFILE | libc::ENFILE)
+            );
             (if full { FULL } else { HOST }, format!("{step}: {error}"))
         }
     };
@@ -123,14 +126,16 @@ fn become_program(
     let Request::Start(start) = request else { return Ok(()) };
     if let Some(network) = &received.fd {
         let kind = rustix::thread::LinkNameSpaceType::Network;
-        rustix::thread::move_into_link_name_space(network.as_fd(), Some(kind)).map_err(Fault::at("network"))?;
+        rustix::thread::move_into_link_name_space(network.as_fd(), Some(kind))
+            .map_err(Fault::at("network"))?;
     }
     root::enter(run, &start, received.contents())?;
     drop(received);
     rustix::system::sethostname(start.hostname.as_bytes()).map_err(Fault::at("host name"))?;
     limit_files(start.open_files);
     let who = if start.restricted { RESTRICTED_USER } else { start.user.as_str() };
-    let who = user::find(who, &root::read_small("/etc/passwd"), &root::read_small("/etc/group")).map_err(Fault::Image)?;
+    let who = user::find(who, &root::read_small("/etc/passwd"), &root::read_small("/etc/group"))
+        .map_err(Fault::Image)?;
     let env = environment(&start, &who.home);
     let moved = move_descriptors(talk, output).map_err(Fault::at("descriptors"))?;
     // The old one is closed already.
@@ -156,7 +161,9 @@ fn become_program(
 
 fn reason(error: &io::Error) -> String {
     match error.raw_os_error() {
-        Some(libc::ENOENT) => "there is no such file, or it needs an interpreter that is not there".to_owned(),
+        Some(libc::ENOENT) => {
+            "there is no such file, or it needs an interpreter that is not there".to_owned()
+        }
         Some(libc::ENOEXEC) => "it is no program for this machine".to_owned(),
         Some(libc::EACCES) => "it may not be executed".to_owned(),
         _ => error.to_string(),
@@ -177,7 +184,8 @@ fn environment(start: &Start, home: &str) -> Vec<String> {
     let defaults = [format!("PATH={PATH}"), format!("HOSTNAME={}", start.hostname), format!("HOME={home}")];
     for text in defaults.iter().chain(&start.env) {
         let end = name(text);
-        let same = |other: &String| name(other) == end && other.as_bytes().get(..end) == text.as_bytes().get(..end);
+        let same =
+            |other: &String| name(other) == end && other.as_bytes().get(..end) == text.as_bytes().get(..end);
         match env.iter().position(same) {
             Some(at) => text.clone_into(&mut env[at]),
             None => env.push(text.clone()),
@@ -208,7 +216,9 @@ fn move_descriptors(talk: &UnixStream, output: &[OwnedFd; 2]) -> io::Result<Unix
 /// A working directory that does not lie in the container is none.
 fn change_folder(cwd: &str) -> Result<(), Fault> {
     let cwd = if cwd.is_empty() { "/" } else { cwd };
-    let refused = |why: &dyn std::fmt::Display| Fault::Image(format!("the working directory {cwd:?} cannot be entered: {why}"));
+    let refused = |why: &dyn std::fmt::Display| {
+        Fault::Image(format!("the working directory {cwd:?} cannot be entered: {why}"))
+    };
     rustix::process::chdir(cwd).map_err(|error| refused(&error))?;
     match rustix::process::getcwd(Vec::new()) {
         Ok(path) if path.as_bytes().first() == Some(&b'/') => Ok(()),
@@ -247,7 +257,9 @@ fn locate(start: &Start, env: &[String]) -> Result<CString, Fault> {
     let Some(name) = start.argv.first().filter(|name| !name.is_empty()) else {
         return Err(Fault::Image("the image names no program, and neither does the version".to_owned()));
     };
-    let text = |path: &str| CString::new(path).map_err(|_| Fault::Image(format!("{name:?} is no name of a program")));
+    let text = |path: &str| {
+        CString::new(path).map_err(|_| Fault::Image(format!("{name:?} is no name of a program")))
+    };
     if name.contains('/') {
         return text(name);
     }

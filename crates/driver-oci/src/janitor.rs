@@ -86,7 +86,8 @@ impl OciEngine {
 
     fn slot_names(&self) -> Vec<String> {
         let entries = fs::read_dir(self.config.run.join("slots")).into_iter().flatten().flatten();
-        let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        let mut names: Vec<String> =
+            entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
         names.retain(|name| !name.starts_with('.'));
         names.extend(self.hierarchies.names());
         names.sort_unstable();
@@ -106,13 +107,15 @@ impl OciEngine {
 
     /// Control groups of supervisors that are gone. A workload that outlived its supervisor keeps its own.
     pub(crate) fn tidy_slots(&self) {
-        let free: Vec<String> = self.slot_names().into_iter().filter(|name| self.slot_is_free(name)).collect();
+        let free: Vec<String> =
+            self.slot_names().into_iter().filter(|name| self.slot_is_free(name)).collect();
         if free.is_empty() {
             return;
         }
-        let states = self.folders().into_iter().filter_map(|id| {
-            records::read::<StateRecord>(&self.folder(id), records::STATE).ok().flatten()
-        });
+        let states = self
+            .folders()
+            .into_iter()
+            .filter_map(|id| records::read::<StateRecord>(&self.folder(id), records::STATE).ok().flatten());
         let alive: HashSet<String> = states.filter(StateRecord::is_alive).map(|state| state.slot).collect();
         for name in free.iter().filter(|name| !alive.contains(*name)) {
             let group = self.hierarchies.group(name);

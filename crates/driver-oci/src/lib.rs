@@ -20,7 +20,10 @@
 //! over a socket, an overlay, an exec.
 //!
 //! Nothing forks in a process with threads: the zygote and everything below it have one.
-#![expect(unsafe_code, reason = "fork, clone3, exec and filters of system calls have no safe form; each block says why it is sound")]
+#![expect(
+    unsafe_code,
+    reason = "fork, clone3, exec and filters of system calls have no safe form; each block says why it is sound"
+)]
 
 mod cgroup;
 mod client;

@@ -58,7 +58,8 @@ impl Writer {
     #[must_use]
     pub fn new(dir: &Path) -> Self {
         let last = files(dir).ok().and_then(|numbers| numbers.last().copied());
-        let mut writer = Self { dir: dir.to_owned(), number: last.map_or(0, |last| last + 1), file: None, size: 0 };
+        let mut writer =
+            Self { dir: dir.to_owned(), number: last.map_or(0, |last| last + 1), file: None, size: 0 };
         writer.open();
         writer
     }
@@ -133,7 +134,10 @@ impl Reader {
                 let mut foot = [0; FOOT];
                 file.read_exact_at(&mut foot, end - FOOT as u64)?;
                 let length = usize::try_from(u32::from_le_bytes(foot)).unwrap_or(usize::MAX);
-                let Some(start) = end.checked_sub((HEAD + FOOT) as u64 + length.min(PIECE_MAX + 1) as u64) else { break };
+                let Some(start) = end.checked_sub((HEAD + FOOT) as u64 + length.min(PIECE_MAX + 1) as u64)
+                else {
+                    break;
+                };
                 let mut head = [0; 4];
                 file.read_exact_at(&mut head, start)?;
                 if head != foot {
@@ -233,8 +237,14 @@ mod tests {
         let mut reader = Reader::from_start(dir.path());
         let chunks = reader.read(1000).unwrap();
         assert_eq!(chunks.len(), 2);
-        assert_eq!((chunks[0].at, chunks[0].stderr, &chunks[0].bytes[..]), (Some(Timestamp(5)), false, &b"one\n"[..]));
-        assert_eq!((chunks[1].at, chunks[1].stderr, &chunks[1].bytes[..]), (Some(Timestamp(6)), true, &[0, 255, 10][..]));
+        assert_eq!(
+            (chunks[0].at, chunks[0].stderr, &chunks[0].bytes[..]),
+            (Some(Timestamp(5)), false, &b"one\n"[..])
+        );
+        assert_eq!(
+            (chunks[1].at, chunks[1].stderr, &chunks[1].bytes[..]),
+            (Some(Timestamp(6)), true, &[0, 255, 10][..])
+        );
         assert_eq!(reader.read(1000).unwrap(), []);
         writer.write(7, false, b"later\n");
         assert_eq!(text(&mut reader), "later\n");
@@ -250,7 +260,8 @@ mod tests {
         }
         writer.write(2, false, b"the end\n");
         assert_eq!(files(dir.path()).unwrap().len() as u64, FILES);
-        let bytes: u64 = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
+        let bytes: u64 =
+            fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
         assert!(bytes < (FILE_BYTES + 64 * 1024) * FILES, "{bytes}");
         assert!(text(&mut Reader::from_start(dir.path())).ends_with("xthe end\n"));
     }

@@ -42,7 +42,8 @@ pub async fn open(dir: PathBuf, from: LogFrom, follow: bool) -> Result<LogStream
     };
     let reader = tokio::task::spawn_blocking(reader).await.map_err(internal)?.map_err(failed)?;
     let follower = Follower { dir, reader, from, changes, is_last_look: !follow };
-    let batches = stream::try_unfold(follower, |follower| async move { next(follower).await.map_err(failed) });
+    let batches =
+        stream::try_unfold(follower, |follower| async move { next(follower).await.map_err(failed) });
     Ok(batches.map_ok(|chunks| stream::iter(chunks.into_iter().map(Ok))).try_flatten().boxed())
 }
 
@@ -73,7 +74,8 @@ async fn next(mut follower: Follower) -> io::Result<Option<(Vec<LogChunk>, Follo
             LogFrom::Since(since) => {
                 let all = chunks?;
                 let nothing_more = all.is_empty();
-                let new: Vec<_> = all.into_iter().filter(|chunk| chunk.at.is_none_or(|at| at >= since)).collect();
+                let new: Vec<_> =
+                    all.into_iter().filter(|chunk| chunk.at.is_none_or(|at| at >= since)).collect();
                 follower = Follower { reader, ..follower };
                 if new.is_empty() && !nothing_more {
                     continue;

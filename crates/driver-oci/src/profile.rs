@@ -31,8 +31,21 @@ pub struct Surroundings {
 /// # Errors
 /// The image names no program, and neither does the spec.
 pub fn start(spec: &WorkloadSpec, image: &Image, around: Surroundings) -> Result<Start, DriverError> {
-    let WorkloadSpec { id, installation: _, host: _, image: _, command, arguments, env, ports, resources, pids_max, security, files, access: _ } =
-        spec;
+    let WorkloadSpec {
+        id,
+        installation: _,
+        host: _,
+        image: _,
+        command,
+        arguments,
+        env,
+        ports,
+        resources,
+        pids_max,
+        security,
+        files,
+        access: _,
+    } = spec;
     let config = &image.config;
     // As Docker does: an entrypoint of one's own takes the image's arguments away as well.
     let (program, rest) = match (command, arguments) {
@@ -95,7 +108,10 @@ fn resolv(host: &str) -> String {
     if servers.is_empty() {
         servers = NAME_SERVERS.iter().map(|server| format!("nameserver {server}")).collect();
     }
-    let others = host.lines().map(str::trim_start).filter(|line| line.starts_with("search") || line.starts_with("options"));
+    let others = host
+        .lines()
+        .map(str::trim_start)
+        .filter(|line| line.starts_with("search") || line.starts_with("options"));
     let mut text = String::new();
     for line in servers.iter().map(String::as_str).chain(others) {
         let _ = writeln!(text, "{line}");
@@ -159,7 +175,8 @@ mod tests {
         assert_eq!(argv(|_| {}).unwrap(), "/entry -a");
         assert_eq!(argv(|s| s.arguments = Some(vec!["-b".to_owned()])).unwrap(), "/entry -b");
         assert_eq!(argv(|s| s.command = Some(vec!["/own".to_owned()])).unwrap(), "/own");
-        let both = argv(|s| (s.command, s.arguments) = (Some(vec!["/own".to_owned()]), Some(vec!["-b".to_owned()])));
+        let both =
+            argv(|s| (s.command, s.arguments) = (Some(vec!["/own".to_owned()]), Some(vec!["-b".to_owned()])));
         assert_eq!(both.unwrap(), "/own -b");
         assert!(matches!(argv(|s| s.command = Some(Vec::new())), Err(DriverError::StartFailed(_))));
     }
@@ -176,7 +193,10 @@ mod tests {
 
     #[test]
     fn name_servers_that_only_the_host_reaches_are_left_out() {
-        assert_eq!(resolv("nameserver 127.0.0.53\nnameserver 192.0.2.1\nsearch a.test\n"), "nameserver 192.0.2.1\nsearch a.test\n");
+        assert_eq!(
+            resolv("nameserver 127.0.0.53\nnameserver 192.0.2.1\nsearch a.test\n"),
+            "nameserver 192.0.2.1\nsearch a.test\n"
+        );
         assert_eq!(resolv("nameserver ::1\n"), "nameserver 8.8.8.8\nnameserver 8.8.4.4\n");
     }
 }

@@ -95,7 +95,9 @@ pub fn write(dir: &Path, name: &str, record: &impl Serialize) -> io::Result<()> 
 pub fn read<T: DeserializeOwned>(dir: &Path, name: &str) -> io::Result<Option<T>> {
     match fs::read(dir.join(name)) {
         Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
         Err(error) => Err(error),
     }
 }
@@ -152,7 +154,8 @@ mod tests {
     #[test]
     fn a_process_is_known_by_its_number_and_its_start() {
         let pid = i32::try_from(std::process::id()).unwrap();
-        let own = StateRecord { pid, ticks: ticks(pid).unwrap(), boot: boot(), slot: String::new(), started_at: 0 };
+        let own =
+            StateRecord { pid, ticks: ticks(pid).unwrap(), boot: boot(), slot: String::new(), started_at: 0 };
         assert!(own.is_alive());
         assert!(!StateRecord { ticks: own.ticks + 1, ..own.clone() }.is_alive());
         assert!(!StateRecord { boot: "before".to_owned(), ..own }.is_alive());

@@ -109,7 +109,13 @@ fn devices(dev: &Path) -> io::Result<()> {
     let folder = rustix::fs::open(dev, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let device = |name: &str, major, minor| {
         let mode = Mode::from_raw_mode(0o666);
-        rustix::fs::mknodat(&folder, name, FileType::CharacterDevice, mode, rustix::fs::makedev(major, minor))?;
+        rustix::fs::mknodat(
+            &folder,
+            name,
+            FileType::CharacterDevice,
+            mode,
+            rustix::fs::makedev(major, minor),
+        )?;
         rustix::fs::chmodat(&folder, name, mode, AtFlags::empty())
     };
     for (name, minor) in DEVICES {
@@ -131,9 +137,7 @@ fn devices(dev: &Path) -> io::Result<()> {
 /// Hides a file or a folder, if it is there.
 fn mask(path: &Path, null: &Path) -> io::Result<()> {
     match std::fs::metadata(path) {
-        Ok(found) if found.is_dir() => {
-            mount("tmpfs", path, "tmpfs", QUIET | MountFlags::RDONLY, c"size=0k")
-        }
+        Ok(found) if found.is_dir() => mount("tmpfs", path, "tmpfs", QUIET | MountFlags::RDONLY, c"size=0k"),
         Ok(_) => Ok(rustix::mount::mount_bind(null, path)?),
         Err(_) => Ok(()),
     }
@@ -239,7 +243,8 @@ fn overlay(place: &Path, start: &Start) -> Result<(), Fault> {
     let tries = [options(",volatile"), options("")];
     let mut last = Errno::INVAL;
     for options in &tries {
-        let options = std::ffi::CString::new(options.as_str()).map_err(|_| Fault::at("overlay")(Errno::INVAL))?;
+        let options =
+            std::ffi::CString::new(options.as_str()).map_err(|_| Fault::at("overlay")(Errno::INVAL))?;
         match rustix::mount::mount("overlay", place, "overlay", MountFlags::NODEV, &*options) {
             Ok(()) => return Ok(()),
             Err(error) => last = error,
@@ -251,7 +256,13 @@ fn overlay(place: &Path, start: &Start) -> Result<(), Fault> {
 fn inside(root: &OwnedFd, path: &str, flags: OFlags, mode: u32) -> Result<OwnedFd, Errno> {
     let path = path.trim_start_matches('/');
     let path = if path.is_empty() { "." } else { path };
-    rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::from_raw_mode(mode), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
+    rustix::fs::openat2(
+        root,
+        path,
+        flags | OFlags::CLOEXEC,
+        Mode::from_raw_mode(mode),
+        ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
+    )
 }
 
 /// A folder in the root directory that is to be mounted on; made if it is not there. No link is followed: what is mounted
@@ -324,7 +335,8 @@ fn write_files(root: &OwnedFd, start: &Start, contents: &[u8]) -> Result<(), Fau
     let mut rest = contents;
     for file in &start.files {
         let cut = rest.split_at_checked(file.length);
-        let (content, after) = cut.ok_or_else(|| Fault::at("files")(io::Error::from(io::ErrorKind::UnexpectedEof)))?;
+        let (content, after) =
+            cut.ok_or_else(|| Fault::at("files")(io::Error::from(io::ErrorKind::UnexpectedEof)))?;
         rest = after;
         let folder = file.path.rsplit_once('/').map_or("/", |(folder, _)| folder);
         put(&make_folders(root, folder)?, &file.path, file.mode, content)?;
@@ -339,7 +351,8 @@ pub fn read_small(path: &str) -> String {
     const MOST: u64 = 1024 * 1024;
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     let Ok(fd) = rustix::fs::open(path, flags, Mode::empty()) else { return String::new() };
-    let plain = rustix::fs::fstat(fd.as_fd()).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
+    let plain = rustix::fs::fstat(fd.as_fd())
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
     let mut bytes = Vec::new();
     if !plain || File::from(fd).take(MOST).read_to_end(&mut bytes).is_err() {
         return String::new();

@@ -184,17 +184,12 @@ fn leaf(verdict: Verdict) -> Vec<sock_filter> {
         Verdict::Allow => return vec![op(RETURN, ALLOW)],
         Verdict::Deny => return vec![op(RETURN, NOT_PERMITTED)],
         Verdict::NotThere => return vec![op(RETURN, NO_SUCH_CALL)],
-        Verdict::Clone => vec![
-            jump(JUMP_ANY_BIT, NAMESPACES, 0, 1),
-            op(RETURN, NOT_PERMITTED),
-            op(RETURN, ALLOW),
-        ],
+        Verdict::Clone => {
+            vec![jump(JUMP_ANY_BIT, NAMESPACES, 0, 1), op(RETURN, NOT_PERMITTED), op(RETURN, ALLOW)]
+        }
         Verdict::Personality => one_of(&PERSONALITIES, ALLOW, NOT_PERMITTED),
         Verdict::Socket => {
-            let mut code = vec![
-                jump(JUMP_ABOVE, FIRST_UNKNOWN_SOCKET - 1, 0, 1),
-                op(RETURN, NOT_PERMITTED),
-            ];
+            let mut code = vec![jump(JUMP_ABOVE, FIRST_UNKNOWN_SOCKET - 1, 0, 1), op(RETURN, NOT_PERMITTED)];
             code.extend(one_of(&NO_SOCKETS, NOT_PERMITTED, ALLOW));
             code
         }
@@ -247,10 +242,14 @@ mod tests {
                     Some(_) => ALLOW,
                     None => NOT_PERMITTED,
                 };
-                assert_eq!(run(&program, architecture.audit, number, 2), match verdicts.get(&number) {
-                    Some(Verdict::Personality) => NOT_PERMITTED,
-                    _ => wanted,
-                }, "{number}");
+                assert_eq!(
+                    run(&program, architecture.audit, number, 2),
+                    match verdicts.get(&number) {
+                        Some(Verdict::Personality) => NOT_PERMITTED,
+                        _ => wanted,
+                    },
+                    "{number}"
+                );
             }
         }
     }
@@ -282,7 +281,10 @@ mod tests {
             assert_eq!(run(&program, first.audit, number, 0), NOT_PERMITTED);
         }
         assert_eq!(run(&program, 0x1234, 0, 0), KILL);
-        assert_eq!(run(&program, X86_64, X32 + 1, 0), if cfg!(target_arch = "x86_64") { NOT_PERMITTED } else { KILL });
+        assert_eq!(
+            run(&program, X86_64, X32 + 1, 0),
+            if cfg!(target_arch = "x86_64") { NOT_PERMITTED } else { KILL }
+        );
     }
 
     #[test]

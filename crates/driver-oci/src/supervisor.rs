@@ -31,7 +31,8 @@ use crate::records::{self, ExitRecord, StateRecord};
 use crate::{log, sys};
 
 /// Namespaces that a child is born in. Its network is entered later, its group's when it has joined it.
-const NAMESPACES: u64 = (libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS) as u64;
+const NAMESPACES: u64 =
+    (libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS) as u64;
 /// Whoever speaks to a supervisor does so at once.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Connections at once that wait for the end.
@@ -94,7 +95,10 @@ pub fn live(shared: &Shared, post: Post, name: &str) -> ! {
         Err(error) => {
             shared.hierarchies.group(name).kill();
             let _ = shared.hierarchies.group(name).remove();
-            answer(&connection, &Reply::Failed(Refusal::Internal(format!("no container can be prepared: {error}"))));
+            answer(
+                &connection,
+                &Reply::Failed(Refusal::Internal(format!("no container can be prepared: {error}"))),
+            );
             sys::leave(1);
         }
     };
@@ -162,11 +166,15 @@ impl Slot {
         std::fs::rename(&draft, slots.join(name)).map_err(failed("slot"))?;
         let group = shared.hierarchies.group(name);
         group.create().map_err(failed("control groups"))?;
-        let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|error| format!("pipe: {error}"));
+        let pipe = || {
+            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+                .map_err(|error| format!("pipe: {error}"))
+        };
         let ((out, child_out), (err, child_err)) = (pipe()?, pipe()?);
         let (mut talk, child_talk) = UnixStream::pair().map_err(failed("socket"))?;
         let birthplace = group.birthplace().map(File::open).transpose().map_err(failed("control groups"))?;
-        let born = sys::split(NAMESPACES, birthplace.as_ref().map(AsFd::as_fd)).map_err(failed("namespaces"))?;
+        let born =
+            sys::split(NAMESPACES, birthplace.as_ref().map(AsFd::as_fd)).map_err(failed("namespaces"))?;
         let Some(child) = born else {
             drop((talk, out, err, birthplace));
             init::live(Birth {
@@ -226,7 +234,8 @@ fn run(
     start: &Start,
 ) -> Result<Running, Refusal> {
     let internal = |what: &str, error: io::Error| Refusal::Internal(format!("{what}: {error}"));
-    let lock = records::lock(&start.dir).map_err(|error| internal("folder", error))?.ok_or(Refusal::UnderWay)?;
+    let lock =
+        records::lock(&start.dir).map_err(|error| internal("folder", error))?.ok_or(Refusal::UnderWay)?;
     // Both go on at once: the child puts its root together, we do the rest.
     protocol::send(&slot.talk, &received.frame, received.fd.as_ref().map(AsFd::as_fd))
         .map_err(|error| internal("child", error))?;
@@ -274,11 +283,7 @@ fn run(
 /// Keeps a host port from everybody else, as a listening program would.
 fn hold(port: u16, udp: bool) -> Result<OwnedFd, Refusal> {
     let address = (Ipv4Addr::UNSPECIFIED, port);
-    let bound = if udp {
-        UdpSocket::bind(address).map(OwnedFd::from)
-    } else {
-        bind_tcp(port)
-    };
+    let bound = if udp { UdpSocket::bind(address).map(OwnedFd::from) } else { bind_tcp(port) };
     bound.map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => Refusal::PortBusy { port, udp },
         _ => Refusal::Internal(format!("host port {port}: {error}")),
@@ -288,7 +293,8 @@ fn hold(port: u16, udp: bool) -> Result<OwnedFd, Refusal> {
 /// Bound and not listening. A connection that was there before does not matter, somebody who listens does.
 fn bind_tcp(port: u16) -> io::Result<OwnedFd> {
     use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
-    let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    let socket =
+        rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     let address = std::net::SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port);
     // Two that are bound with this may share a port until one listens; so it is asked without it first.
     match rustix::net::bind(&socket, &address) {
@@ -375,14 +381,17 @@ impl Running {
             let _ = connection.set_write_timeout(Some(Duration::from_millis(500)));
             let mut command = [0; COMMAND_MAX];
             let length = connection.read(&mut command).unwrap_or(0);
-            let command = std::str::from_utf8(command.get(..length).unwrap_or_default()).unwrap_or_default().trim();
+            let command =
+                std::str::from_utf8(command.get(..length).unwrap_or_default()).unwrap_or_default().trim();
             let child = &self.slot.child.pidfd;
             if command == "kill" {
                 let _ = rustix::process::pidfd_send_signal(child, Signal::KILL);
                 if waiting.len() < WAITING_MAX {
                     waiting.push(connection);
                 }
-            } else if let Some(grace) = command.strip_prefix("stop ").and_then(|grace| grace.parse::<u64>().ok()) {
+            } else if let Some(grace) =
+                command.strip_prefix("stop ").and_then(|grace| grace.parse::<u64>().ok())
+            {
                 let _ = rustix::process::pidfd_send_signal(child, Signal::TERM);
                 // The first stop counts: asking again gives nobody more time.
                 deadline.get_or_insert(uptime().saturating_add(grace));

@@ -195,6 +195,7 @@ pub fn close_one(number: RawFd) {
 /// What the kernel says.
 pub fn readable(fd: OwnedFd) -> io::Result<tokio::io::unix::AsyncFd<OwnedFd>> {
     // SAFETY: the descriptor is owned, open, and stays the same one for as long as it is registered.
-    let registered = unsafe { tokio::io::unix::AsyncFd::register_with_interest(fd, tokio::io::Interest::READABLE) };
+    let registered =
+        unsafe { tokio::io::unix::AsyncFd::register_with_interest(fd, tokio::io::Interest::READABLE) };
     Ok(registered?)
 }

@@ -51,7 +51,9 @@ pub fn find(wanted: &str, passwd: &str, group: &str) -> Result<User, String> {
     }
     let name = entry.map(|words| words[0]);
     let is_member = |words: &Vec<&str>| {
-        words.get(3).is_some_and(|members| members.split(',').any(|member| Some(member) == name && !member.is_empty()))
+        words.get(3).is_some_and(|members| {
+            members.split(',').any(|member| Some(member) == name && !member.is_empty())
+        })
     };
     let mut others: Vec<u32> = groups().filter(is_member).filter_map(|words| number(words[2])).collect();
     others.sort_unstable();
@@ -63,7 +65,8 @@ pub fn find(wanted: &str, passwd: &str, group: &str) -> Result<User, String> {
 mod tests {
     use super::*;
 
-    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nsteam:x:1000:1000::/home/steam:/bin/sh\nbad\n99:x:7:8::/n:/x\n";
+    const PASSWD: &str =
+        "root:x:0:0:root:/root:/bin/sh\nsteam:x:1000:1000::/home/steam:/bin/sh\nbad\n99:x:7:8::/n:/x\n";
     const GROUP: &str = "root:x:0:\nsteam:x:1000:\naudio:x:29:other,steam\nempty:x:30:\n";
 
     fn ids(wanted: &str) -> (u32, u32, Vec<u32>) {

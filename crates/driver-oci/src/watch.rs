@@ -16,7 +16,10 @@ use tokio::sync::broadcast;
 ///
 /// # Errors
 /// The kernel gives no watch.
-pub fn follow(folder: &Path, hints: broadcast::Sender<WorkloadId>) -> std::io::Result<tokio::task::JoinHandle<()>> {
+pub fn follow(
+    folder: &Path,
+    hints: broadcast::Sender<WorkloadId>,
+) -> std::io::Result<tokio::task::JoinHandle<()>> {
     let fd = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC)?;
     inotify::add_watch(&fd, folder, inotify::WatchFlags::CREATE)?;
     let fd = crate::sys::readable(fd)?;
@@ -51,7 +54,9 @@ pub fn hints(
             match receiver.recv().await {
                 Ok(id) if is_ours(id) => return Some((Hint::Changed(id), (receiver, is_ours))),
                 Ok(_) => {}
-                Err(broadcast::error::RecvError::Lagged(_)) => return Some((Hint::Resync, (receiver, is_ours))),
+                Err(broadcast::error::RecvError::Lagged(_)) => {
+                    return Some((Hint::Resync, (receiver, is_ours)));
+                }
                 Err(broadcast::error::RecvError::Closed) => return None,
             }
         }

@@ -87,7 +87,15 @@ pub fn identity() -> String {
 pub fn identity_of(program: &Path) -> String {
     fs::metadata(program).map_or_else(
         |_| "unknown".to_owned(),
-        |file| format!("{}-{}-{}-{}", file.dev(), file.ino(), file.size(), file.mtime_nsec().wrapping_add(file.mtime())),
+        |file| {
+            format!(
+                "{}-{}-{}-{}",
+                file.dev(),
+                file.ino(),
+                file.size(),
+                file.mtime_nsec().wrapping_add(file.mtime())
+            )
+        },
     )
 }
 
@@ -131,14 +139,17 @@ fn protect(options: &Options) -> Result<(), String> {
     arguments.extend(options.arguments(&format!("1:{}", mounts.as_raw_fd())));
     let texts = |all: Vec<String>| all.into_iter().map(CString::new).collect::<Result<Vec<_>, _>>();
     let arguments = texts(arguments).map_err(|error| error.to_string())?;
-    let environment = texts(vec!["PATH=/usr/sbin:/usr/bin:/sbin:/bin".to_owned()]).map_err(|e| e.to_string())?;
+    let environment =
+        texts(vec!["PATH=/usr/sbin:/usr/bin:/sbin:/bin".to_owned()]).map_err(|e| e.to_string())?;
     Err(format!("exec: {}", sys::exec(&program, &arguments, &environment)))
 }
 
 /// The binary's own folder as an overlay without a place to write to.
 fn mounted_program(options: &Options) -> Result<CString, String> {
     let own = fs::read_link("/proc/self/exe").map_err(|error| error.to_string())?;
-    let (Some(folder), Some(name)) = (own.parent(), own.file_name()) else { return Err("no path".to_owned()) };
+    let (Some(folder), Some(name)) = (own.parent(), own.file_name()) else {
+        return Err("no path".to_owned());
+    };
     let same = |one: &Path| {
         let ids = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
         ids(one).is_some() && ids(one) == ids(Path::new("/proc/self/exe"))
@@ -210,10 +221,22 @@ fn serve(options: &Options, mounts: &str) -> Result<(), String> {
         identity: options.identity.clone(),
     };
     let children = sys::children_fd().map_err(|error| format!("signals: {error}"))?;
-    let (heard, told) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK)
-        .map_err(failed("pipe"))?;
+    let (heard, told) =
+        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK)
+            .map_err(failed("pipe"))?;
     say_ready(&options.run).map_err(|error| format!("log: {error}"))?;
-    Nursery { shared, listener, lock, children, heard, told, waiting: Vec::new(), number: 0, pool: options.pool }.run();
+    Nursery {
+        shared,
+        listener,
+        lock,
+        children,
+        heard,
+        told,
+        waiting: Vec::new(),
+        number: 0,
+        pool: options.pool,
+    }
+    .run();
     Ok(())
 }
 
@@ -265,7 +288,8 @@ impl Nursery {
             }
             let millis = i64::try_from(PAUSE.as_millis()).unwrap_or(500);
             let timeout = Timespec { tv_sec: 0, tv_nsec: millis * 1_000_000 };
-            let mut fds = [PollFd::new(&self.children, PollFlags::IN), PollFd::new(&self.heard, PollFlags::IN)];
+            let mut fds =
+                [PollFd::new(&self.children, PollFlags::IN), PollFd::new(&self.heard, PollFlags::IN)];
             let woken = rustix::event::poll(&mut fds, pause.then_some(&timeout));
             if pause && matches!(woken, Ok(0)) {
                 pause = false;
@@ -322,9 +346,17 @@ impl Nursery {
     }
 
     fn become_supervisor(&mut self, name: &str, zygote: u32) -> ! {
-        let (Ok(listener), Ok(told)) = (self.listener.try_clone(), self.told.try_clone()) else { sys::leave(2) };
+        let (Ok(listener), Ok(told)) = (self.listener.try_clone(), self.told.try_clone()) else {
+            sys::leave(2)
+        };
         // Ours only are the copies: what else the zygote has open must not live on with us.
-        for fd in [self.listener.as_raw_fd(), self.lock.as_raw_fd(), self.children.as_raw_fd(), self.heard.as_raw_fd(), self.told.as_raw_fd()] {
+        for fd in [
+            self.listener.as_raw_fd(),
+            self.lock.as_raw_fd(),
+            self.children.as_raw_fd(),
+            self.heard.as_raw_fd(),
+            self.told.as_raw_fd(),
+        ] {
             sys::close_one(fd);
         }
         let zygote_pid = i32::try_from(zygote).unwrap_or(0);
@@ -356,7 +388,12 @@ mod tests {
 
     #[test]
     fn options_come_through_as_arguments() {
-        let options = Options { run: "/run/x".into(), installation: "aa".to_owned(), identity: "1-2".to_owned(), pool: 4 };
+        let options = Options {
+            run: "/run/x".into(),
+            installation: "aa".to_owned(),
+            identity: "1-2".to_owned(),
+            pool: 4,
+        };
         let (stage, parsed) = Options::parse(&options.arguments("0")).unwrap();
         assert_eq!((stage.as_str(), &parsed), ("0", &options));
         assert_eq!(Options::parse(&options.arguments("0")[1..]), None);

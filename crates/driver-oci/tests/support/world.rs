@@ -151,7 +151,13 @@ pub fn traces(installation: &InstallationId) -> Vec<String> {
     let mut found = lines("find", &["/sys/fs/cgroup", "-maxdepth", "3", "-name", "spawnpoint-*"]);
     found.extend(lines("ip", &["link"]));
     found.extend(lines("nft", &["list", "tables"]));
-    found.extend(std::fs::read_to_string("/proc/mounts").unwrap().lines().filter(|l| l.contains(&short)).map(str::to_owned));
+    found.extend(
+        std::fs::read_to_string("/proc/mounts")
+            .unwrap()
+            .lines()
+            .filter(|l| l.contains(&short))
+            .map(str::to_owned),
+    );
     found.extend(lines("ps", &["-eo", "args"]).into_iter().filter(|line| line.contains("zygote")));
     found
 }
