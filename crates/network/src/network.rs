@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use spawnpoint_model::limits::ACCESS_ENTRIES_MAX;
 use spawnpoint_model::{Cidr, InstallationId, Transport, WorkloadId};
 use tokio::sync::Semaphore;
@@ -30,6 +30,8 @@ pub(crate) struct Inner {
     pub notes: Vec<String>,
     pub committer: Committer,
     pub state: Mutex<State>,
+    /// Told when a network has been made, or not.
+    pub made: Condvar,
     pub replenish: pool::Bell,
     pub makers: Semaphore,
     pub clearers: Semaphore,
@@ -43,6 +45,10 @@ pub(crate) struct State {
     /// Numbers that are taken: leased, in the pool, being made, being cleared.
     pub taken: BTreeSet<u32>,
     pub owners: HashMap<(Transport, u16), WorkloadId>,
+    /// Networks that are being made.
+    pub making: usize,
+    /// No more are made.
+    pub closed: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -162,7 +168,10 @@ impl Network {
         let _hand = self.0.makers.acquire().await.map_err(|_| NetworkError::Closing)?;
         let inner = Arc::clone(&self.0);
         let made = blocking("a network cannot be made", move || inner.make_one()).await?;
-        made.ok_or(NetworkError::TooMany { what: "networks", max: self.0.ground.numbers().count() })
+        made.ok_or_else(|| match self.0.state.lock().closed {
+            true => NetworkError::Closing,
+            false => NetworkError::TooMany { what: "networks", max: self.0.ground.numbers().count() },
+        })
     }
 
     /// The network that a workload has.
@@ -378,7 +387,25 @@ impl Network {
         Ok(found.traffic)
     }
 
+    /// Makes no more networks, and waits for those that are being made. For whoever is about to remove everything.
+    ///
+    /// # Errors
+    /// [`NetworkError::Closing`] if the process is ending.
+    pub async fn close(&self) -> Result<(), NetworkError> {
+        let inner = Arc::clone(&self.0);
+        blocking("closing", move || {
+            let mut state = inner.state.lock();
+            state.closed = true;
+            while state.making > 0 {
+                inner.made.wait(&mut state);
+            }
+            Ok(())
+        })
+        .await
+    }
+
     /// Leaves no trace of an installation: also of one that nobody has open. Workloads that still run lose their network.
+    /// Who has it open in this process closes it before, see [`Network::close`].
     ///
     /// # Errors
     /// What is left.
@@ -393,16 +420,19 @@ impl Inner {
     pub(crate) fn make_one(&self) -> io::Result<Option<Prepared>> {
         let number = {
             let mut state = self.state.lock();
-            let Some(free) = self.ground.numbers().find(|number| !state.taken.contains(number)) else {
-                return Ok(None);
-            };
+            let free = self.ground.numbers().find(|number| !state.taken.contains(number));
+            let Some(free) = free.filter(|_| !state.closed) else { return Ok(None) };
             state.taken.insert(free);
+            state.making += 1;
             free
         };
         let made = self.ground.make(number);
+        let mut state = self.state.lock();
+        state.making -= 1;
         if made.is_err() {
-            self.state.lock().taken.remove(&number);
+            state.taken.remove(&number);
         }
+        self.made.notify_all();
         made.map(Some)
     }
 }

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use rustix::fs::{FlockOperation, flock};
 use spawnpoint_model::WorkloadId;
 use tokio::sync::Semaphore;
@@ -82,8 +82,8 @@ pub fn open(mut config: NetworkConfig) -> Result<(Inner, pool::Wakes), Unsupport
     }
     let (replenish, wakes) = pool::bell();
     let (makers, clearers) = (Semaphore::new(MAKERS), Semaphore::new(CLEARERS));
-    let state = Mutex::new(state);
-    Ok((Inner { config, ground, table, notes, committer, state, replenish, makers, clearers }, wakes))
+    let (state, made) = (Mutex::new(state), Condvar::new());
+    Ok((Inner { config, ground, table, notes, committer, state, made, replenish, makers, clearers }, wakes))
 }
 
 /// Where the networks are: as before, as configured, or where there is room; and the host's address there.

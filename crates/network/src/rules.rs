@@ -496,6 +496,7 @@ fn door(plan: &Plan) -> Vec<(&'static str, Vec<Expr>)> {
     let mut rules = vec![[other, vec![ACCEPT]].concat()];
     rules.push([some_bit(flow::STATUS, TRANSLATED), vec![jump("access")]].concat());
     rules.push([some_bit(flow::STATE, ANSWERS), vec![ACCEPT]].concat());
+    rules.extend([mark(true, true), mark(false, true)]);
     let gateways = [Some((IpAddr::from(plan.gateway), 32)), plan.gateway6.map(|v6| (IpAddr::from(v6), 128))];
     if let Some(port) = plan.callback_port {
         for (gateway, length) in gateways.into_iter().flatten() {

@@ -77,7 +77,15 @@ impl Drop for Lab {
     fn drop(&mut self) {
         let (installation, run_dir) = (self.config.installation.clone(), self.config.run_dir.clone());
         let runtime = tokio::runtime::Builder::new_current_thread().build();
-        let remove = move || runtime.map(|r| r.block_on(Network::remove_all(&installation, &run_dir)));
+        let network = self.network.clone();
+        let remove = move || {
+            runtime.map(|runtime| {
+                runtime.block_on(async {
+                    let _ = network.close().await;
+                    let _ = Network::remove_all(&installation, &run_dir).await;
+                })
+            })
+        };
         let _ = std::thread::spawn(remove).join();
     }
 }
@@ -106,6 +114,7 @@ impl Lab {
     }
 
     pub async fn close(self) {
+        self.network.close().await.unwrap();
         Network::remove_all(&self.config.installation, &self.config.run_dir).await.unwrap();
     }
 }
@@ -277,6 +286,13 @@ pub fn no_answer(socket: &UdpSocket) {
 pub fn comes(socket: &UdpSocket) -> Option<IpAddr> {
     socket.set_read_timeout(Some(DOUBT * 2)).unwrap();
     socket.recv_from(&mut [0; 2048]).ok().map(|(_, from)| from.ip())
+}
+
+/// What the kernel knows of flows from or to an address.
+pub fn flows(address: Ipv4Addr) -> Vec<String> {
+    let all = std::fs::read_to_string("/proc/net/nf_conntrack").unwrap_or_default();
+    let own = format!("={address} ");
+    all.lines().filter(|line| line.contains(&own)).map(str::to_owned).collect()
 }
 
 /// A TCP connection, if there can be one.

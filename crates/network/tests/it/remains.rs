@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::process::Command;
 
-use spawnpoint_network::{Network, NetworkConfig, Port};
+use spawnpoint_network::{Network, NetworkConfig, NetworkError, Port};
 use tokio::time::Instant;
 
-use crate::lab::{Lab, answer, both, config, echo, id, no_answer, possible, run, udp_client};
+use crate::lab::{Lab, answer, both, config, echo, flows, id, no_answer, possible, run, udp_client};
 
 /// All that an installation could leave behind, in words.
 fn stock(config: &NetworkConfig, addresses: &BTreeSet<Ipv4Addr>) -> BTreeSet<String> {
@@ -24,9 +24,8 @@ fn stock(config: &NetworkConfig, addresses: &BTreeSet<Ipv4Addr>) -> BTreeSet<Str
     take("route6", run("ip -6 route show table all"), &format!("spn{short}"));
     take("rules", run("nft list ruleset"), short);
     take("mount", std::fs::read_to_string("/proc/self/mounts").unwrap(), &run_dir);
-    let flows = std::fs::read_to_string("/proc/net/nf_conntrack").unwrap_or_default();
     for address in addresses {
-        take("flow", flows.clone(), &format!("={address} "));
+        take("flow", flows(*address).join("\n"), "");
     }
     if config.run_dir.exists() {
         let files = run(&format!("find {run_dir}"));
@@ -83,6 +82,8 @@ async fn two_hundred_at_once_come_and_go_and_leave_nothing() {
     println!("200 released in {:?}", begin.elapsed());
     assert_eq!(lab.network.published().await.unwrap(), []);
     assert_eq!(lab.network.inventory().await.unwrap().leases, []);
+    lab.network.close().await.unwrap();
+    assert!(matches!(lab.network.lease(id(1)).await, Ok(_) | Err(NetworkError::Closing)));
     lab.close().await;
     assert_eq!(stock(&config, &addresses), BTreeSet::new());
 }
@@ -147,6 +148,7 @@ async fn after_a_crash_everything_is_found_again_and_can_be_released() {
     network.release(id(2)).await.unwrap();
     no_answer(&client);
     assert_eq!(network.inventory().await.unwrap().leases, []);
+    network.close().await.unwrap();
     lab.close().await;
     assert_eq!(stock(&config, &addresses), BTreeSet::new());
 }
