@@ -168,8 +168,8 @@ async fn under_a_false_address_nothing_leaves_a_workload() {
         }
         assert!(comes(&there).is_some(), "the way to {own} is there");
         let path = slot.netns_path.display();
-        let length = if own.is_ipv6() { 128 } else { 32 };
-        run(&format!("nsenter --net={path} ip addr add {pretended}/{length} dev eth0"));
+        let length = if own.is_ipv6() { "128 nodad" } else { "32" };
+        run(&format!("nsenter --net={path} ip addr add dev eth0 {pretended}/{length}"));
         send(Some(pretended)).unwrap();
         assert_eq!(comes(&there), None);
     }

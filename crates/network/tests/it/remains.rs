@@ -192,6 +192,7 @@ fn on_a_host_of_its_own(test: &str) -> bool {
         .unwrap();
     let said = String::from_utf8_lossy(&child.stdout).into_owned() + &String::from_utf8_lossy(&child.stderr);
     assert!(child.status.success() && said.contains("1 passed"), "{said}");
+    println!("{said}");
     false
 }
 
@@ -286,9 +287,12 @@ async fn a_subnet_can_be_chosen_and_a_wrong_one_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn publishing_costs_the_same_with_five_thousand_ports_as_with_a_hundred() {
-    if !possible() {
+    let own = "remains::publishing_costs_the_same_with_five_thousand_ports_as_with_a_hundred";
+    if !possible() || !on_a_host_of_its_own(own) {
         return;
     }
+    run("ip link set lo up");
+    run("ip addr add 2001:db8::1/64 dev lo nodad");
     let lab = Lab::open(|_| {}).await;
     let ports = |from: u16, count: u16| -> Vec<Port> { (from..from + count).map(crate::lab::udp).collect() };
     let mut filled = 0;
