@@ -26,8 +26,10 @@ pub struct Change {
     pub gone: Vec<Element>,
     /// These come.
     pub new: Vec<Element>,
-    /// Flows with these marks are forgotten afterwards.
+    /// Flows with these marks are forgotten before it is told that it was made.
     pub marks: Vec<u32>,
+    /// And with these right after: the kernel walks through its whole table for each, which takes longer than the change.
+    pub late_marks: Vec<u32>,
 }
 
 #[derive(Debug)]
@@ -99,7 +101,6 @@ impl Worker {
             }
             self.make(changes);
             for reply in checks {
-                // Who asked may have gone.
                 let _ = reply.send(self.check());
             }
         }
@@ -108,18 +109,18 @@ impl Worker {
     /// Makes changes together; if that is refused, one by one, so that only who asked for the impossible is told.
     fn make(&mut self, changes: Vec<(Change, oneshot::Sender<io::Result<()>>)>) {
         let whole: Vec<&Change> = changes.iter().map(|(change, _)| change).collect();
-        if self.commit(&whole).is_ok() {
-            for (change, reply) in changes {
-                let _ = reply.send(self.forget(&change));
-            }
-            return;
-        }
+        let together = self.commit(&whole).is_ok();
+        let late: Vec<u32> = whole.iter().flat_map(|change| change.late_marks.iter().copied()).collect();
         for (change, reply) in changes {
-            let result = match self.commit(&[&change]) {
+            let result = match if together { Ok(()) } else { self.commit(&[&change]) } {
                 Ok(()) => Ok(()),
                 Err(refused) => self.anew(&change, refused),
             };
-            let _ = reply.send(result.and_then(|()| self.forget(&change)));
+            // Who asked may have gone.
+            let _ = reply.send(result.and_then(|()| flows::forget(&self.socket, &change.marks)));
+        }
+        if let Err(error) = flows::forget(&self.socket, &late) {
+            tracing::warn!(table = %self.table, %error, "flows to ports that led nowhere could not be forgotten");
         }
     }
 
@@ -171,10 +172,6 @@ impl Worker {
         rules::rebuild(&self.table, &self.plan, &self.elements).commit(&self.socket)?;
         self.lengths = rules::lengths(&self.elements);
         Ok(())
-    }
-
-    fn forget(&self, change: &Change) -> io::Result<()> {
-        flows::forget(&self.socket, &change.marks)
     }
 
     fn check(&mut self) -> io::Result<()> {

@@ -181,8 +181,8 @@ impl Network {
     }
 
     /// Leads ports of the host to a workload: exactly these, in place of those before, with exactly this access (`None`:
-    /// everybody, an empty list: nobody). All at once or nothing. Flows to these ports that the kernel still leads
-    /// elsewhere are forgotten.
+    /// everybody, an empty list: nobody). All at once or nothing. Flows of UDP to these ports that the kernel still leads
+    /// nowhere are forgotten right after, within about a millisecond.
     ///
     /// # Errors
     /// [`NetworkError::PortBusy`], or why it was not possible; then nothing has changed.
@@ -246,7 +246,8 @@ impl Network {
         let mut change = Change {
             gone: lease.elements.difference(&wanted).cloned().collect(),
             new: wanted.difference(&lease.elements).cloned().collect(),
-            marks: added
+            marks: Vec::new(),
+            late_marks: added
                 .iter()
                 .filter(|(transport, _)| *transport == Transport::Udp)
                 .map(|(_, port)| rules::mark_of_port(*port))
@@ -330,7 +331,7 @@ impl Network {
         let Ok(lease) = self.lease_of(id) else { return Ok(()) };
         let number = lease.prepared.number;
         let marks = vec![rules::mark_of_workload(self.0.ground.address(number))];
-        let change = Change { gone: lease.elements.into_iter().collect(), new: Vec::new(), marks };
+        let change = Change { gone: lease.elements.into_iter().collect(), marks, ..Change::default() };
         self.0.committer.change("ports cannot be freed", change).await?;
         {
             let mut state = self.0.state.lock();
