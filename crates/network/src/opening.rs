@@ -161,6 +161,7 @@ pub fn anchor(ground: &Ground, route: &Socket) -> io::Result<()> {
 fn find(ground: &Ground, route: &Socket, netfilter: &Socket, table: &str, pool: usize) -> io::Result<State> {
     let links = link::all(route, &ground.interfaces)?;
     let mut state = State::default();
+    ground.clear_halves()?;
     for (id, number) in ground.leases()? {
         match ground.find(&links, number) {
             Some(prepared) if state.taken.insert(number) => {

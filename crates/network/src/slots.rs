@@ -221,7 +221,18 @@ impl Ground {
         absent_is_fine(fs::remove_file(self.leases_dir().join(id.to_string())))
     }
 
-    /// Who holds which network. Files that were being written are removed.
+    /// Removes leases that were being written. Only for whoever is alone here.
+    pub fn clear_halves(&self) -> io::Result<()> {
+        for file in fs::read_dir(self.leases_dir())? {
+            let file = file?;
+            if file.file_name().to_str().is_none_or(|name| name.starts_with('.')) {
+                fs::remove_file(file.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Who holds which network.
     pub fn leases(&self) -> io::Result<Vec<(WorkloadId, u32)>> {
         let mut leases = Vec::new();
         for file in fs::read_dir(self.leases_dir())? {

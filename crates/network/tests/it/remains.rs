@@ -153,6 +153,87 @@ async fn after_a_crash_everything_is_found_again_and_can_be_released() {
     assert_eq!(stock(&config, &addresses), BTreeSet::new());
 }
 
+/// Not a test by itself: what the next one kills.
+#[tokio::test(flavor = "multi_thread")]
+async fn child_that_never_rests() {
+    let Some(dir) = std::env::var_os("SPAWNPOINT_TEST_RUNS_IN") else { return };
+    let installation = std::env::var("SPAWNPOINT_TEST_INSTALLATION").unwrap();
+    let port: u16 = std::env::var("SPAWNPOINT_TEST_PORT").unwrap().parse().unwrap();
+    let network = Network::open(config(&installation, dir.into())).await.unwrap();
+    for number in (0..4).cycle() {
+        let network = network.clone();
+        let round = async move {
+            let ports = both(port + u16::try_from(number).unwrap());
+            network.lease(id(number)).await.unwrap();
+            network.publish(id(number), &ports, Some(&["127.0.0.0/8".parse().unwrap()])).await.unwrap();
+            network.set_access(id(number), None).await.unwrap();
+            network.release(id(number)).await.unwrap();
+        };
+        // Two of four at a time.
+        let task = tokio::spawn(round);
+        if number % 2 == 1 {
+            task.await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_any_moment_it_leaves_nothing_that_is_not_found() {
+    if !possible() {
+        return;
+    }
+    let lab = Lab::open(|config| config.pool_size = 0).await;
+    let config = lab.config.clone();
+    let listing = || {
+        let mut all = Vec::new();
+        for dir in ["netns", "leases"] {
+            let files = std::fs::read_dir(config.run_dir.join(dir)).unwrap();
+            all.extend(files.map(|file| file.unwrap().file_name()));
+        }
+        all
+    };
+    let rounds = if std::env::var_os("SPAWNPOINT_LONG").is_some() { 200 } else { 12 };
+    for round in 0..rounds {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "remains::child_that_never_rests"])
+            .env("SPAWNPOINT_TEST_RUNS_IN", &config.run_dir)
+            .env("SPAWNPOINT_TEST_INSTALLATION", config.installation.as_str())
+            .env("SPAWNPOINT_TEST_PORT", lab.base_port.to_string())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        // After so many things were seen to change, each time at another.
+        let mut seen = listing();
+        for _ in 0..=round * 7 % 23 {
+            let begin = Instant::now();
+            while listing() == seen {
+                assert!(
+                    child.try_wait().unwrap().is_none() && begin.elapsed().as_secs() < 20,
+                    "it never rests"
+                );
+                tokio::task::yield_now().await;
+            }
+            seen = listing();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+
+        let network = Network::open(NetworkConfig { pool_size: 1, ..config.clone() }).await.unwrap();
+        network.close().await.unwrap();
+        let inventory = network.inventory().await.unwrap();
+        assert_eq!(inventory.strays, Vec::<String>::new(), "round {round}");
+        for own in inventory.leases {
+            network.release(own).await.unwrap();
+        }
+        let inventory = network.inventory().await.unwrap();
+        assert_eq!((inventory.leases, inventory.strays), (vec![], vec![]), "round {round}");
+        assert_eq!(network.published().await.unwrap(), []);
+    }
+    lab.close().await;
+    assert_eq!(stock(&config, &BTreeSet::new()), BTreeSet::new());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn rules_that_others_flushed_are_put_back() {
     if !possible() {
