@@ -116,7 +116,8 @@ impl Client {
             .map_err(|why| unavailable(format!("the zygote does not start: {why}")))
     }
 
-    /// Sends a request to a supervisor that waits, and takes its answer. [`DriverError::Unavailable`]: nobody has taken it.
+    /// Sends a request to a supervisor that waits, and takes its answer. [`DriverError::Unavailable`]: nobody has
+    /// taken it, or who did was lost.
     ///
     /// # Errors
     /// Nobody waits, or no answer came.
@@ -138,7 +139,7 @@ impl Client {
         };
         match tokio::time::timeout_at(end, exchange).await {
             Err(_) => Err(DriverError::Timeout),
-            Ok(Err(error)) => Err(DriverError::Internal(format!("a supervisor was lost: {error}"))),
+            Ok(Err(error)) => Err(unavailable(format!("a supervisor was lost: {error}"))),
             Ok(Ok(reply)) => Ok(reply),
         }
     }

@@ -38,6 +38,8 @@ const REMOVE: Duration = Duration::from_secs(30);
 const WORD: Duration = Duration::from_secs(5);
 /// Between two looks at something that somebody else is doing.
 const AGAIN: Duration = Duration::from_millis(5);
+/// A start is asked for again so often if whoever was asked is lost.
+const TRIES: usize = 3;
 /// The janitor comes this often, when somebody looks at everything.
 const TIDY: Duration = Duration::from_secs(60);
 
@@ -234,11 +236,19 @@ impl OciDriver {
         published.await.map_err(from_network)?;
         let contents: Vec<&[u8]> = spec.files.iter().map(|file| &file.content[..]).collect();
         let request = Request::Start(Box::new(start));
-        let mut reply = self.engine.client.ask(&request, &contents, Some(slot.netns.as_fd()), STARTED).await;
-        if matches!(reply, Err(DriverError::Unavailable(_))) {
-            // The zygote was ended by somebody. Nobody has heard the question.
+        let ask = || self.engine.client.ask(&request, &contents, Some(slot.netns.as_fd()), STARTED);
+        let mut reply = ask().await;
+        for _ in 0..TRIES {
+            if !matches!(reply, Err(DriverError::Unavailable(_))) {
+                break;
+            }
+            // The zygote or the supervisor that was asked has been killed: how far it came stands on disk.
             self.engine.client.ready().await?;
-            reply = self.engine.client.ask(&request, &contents, Some(slot.netns.as_fd()), STARTED).await;
+            match stage(dir).map_err(|error| from_io(&error))? {
+                Stage::Made => reply = ask().await,
+                Stage::Runs(_) | Stage::Ended(..) => return Ok(()),
+                Stage::UnderWay => return Err(DriverError::Timeout),
+            }
         }
         match reply? {
             Reply::Started => Ok(()),

@@ -72,7 +72,7 @@ pub struct OciEngine {
     pub(crate) processes: Mutex<HashMap<WorkloadId, records::StateRecord>>,
     locks: Mutex<HashMap<WorkloadId, Arc<tokio::sync::Mutex<()>>>>,
     trash: AtomicU64,
-    _hints: tokio::task::JoinHandle<()>,
+    watching: tokio::task::JoinHandle<()>,
 }
 
 /// The first eight letters and digits of an installation's id: short enough for names of kernel objects.
@@ -149,7 +149,7 @@ impl OciEngine {
             processes: Mutex::default(),
             locks: Mutex::default(),
             trash: AtomicU64::new(0),
-            _hints: watching,
+            watching,
             config,
         });
         engine.tidy().await;
@@ -242,6 +242,12 @@ impl OciEngine {
         // Only what is ours and empty by now.
         let _ = fs::remove_dir_all(&self.config.run);
         Ok(())
+    }
+}
+
+impl Drop for OciEngine {
+    fn drop(&mut self) {
+        self.watching.abort();
     }
 }
 

@@ -134,14 +134,15 @@ impl Reader {
                 let mut foot = [0; FOOT];
                 file.read_exact_at(&mut foot, end - FOOT as u64)?;
                 let length = usize::try_from(u32::from_le_bytes(foot)).unwrap_or(usize::MAX);
+                // Not the end of a piece: a writer was cut short. From the file's beginning, all that is whole is found.
                 let Some(start) = end.checked_sub((HEAD + FOOT) as u64 + length.min(PIECE_MAX + 1) as u64)
                 else {
+                    end = 0;
                     break;
                 };
                 let mut head = [0; 4];
                 file.read_exact_at(&mut head, start)?;
                 if head != foot {
-                    // Not the end of a piece: a writer was cut short. From the file's beginning, all that is whole is found.
                     end = 0;
                     break;
                 }

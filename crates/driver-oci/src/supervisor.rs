@@ -211,7 +211,7 @@ struct Running {
     writer: log::Writer,
     control: UnixListener,
     _lock: File,
-    _ports: Vec<OwnedFd>,
+    ports: Vec<OwnedFd>,
 }
 
 fn now() -> i64 {
@@ -263,7 +263,7 @@ fn run(
     let read = slot.talk.read_to_end(&mut told);
     let refusal = match (outcome, read, told.split_first()) {
         (Ok(()), Ok(_), None) => {
-            return Ok(Running { slot, writer, control, _lock: lock, _ports: ports });
+            return Ok(Running { slot, writer, control, _lock: lock, ports });
         }
         (_, _, Some((letter, text))) => {
             let text = String::from_utf8_lossy(text).into_owned();
@@ -413,6 +413,8 @@ impl Running {
             // What is left in the pipe is bounded by its size.
             self.copy_output(stream, buffer, 1024);
         }
+        // Whoever reads the record may use them again.
+        self.ports.clear();
         let group = shared.hierarchies.group(&self.slot.name);
         let oom = group.memory_kills() > 0;
         let written = records::write(&start.dir, records::EXIT, &ExitRecord { code, oom });

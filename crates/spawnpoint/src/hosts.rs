@@ -9,6 +9,7 @@ use spawnpoint_driver::Driver;
 use spawnpoint_driver::fake::{FakeConfig, FakeDriver};
 use spawnpoint_driver_docker as docker;
 use spawnpoint_driver_docker::{DockerDriver, DockerEngine, EngineConfig};
+use spawnpoint_driver_oci::OciDriver;
 use spawnpoint_engine::{Clock as _, HostSetup};
 use spawnpoint_model::site::Host;
 use spawnpoint_model::units::Resources;
@@ -18,6 +19,7 @@ use tokio::net::UdpSocket;
 
 use crate::config::{Config, DriverPlan, Endpoint, HostPlan, Plan};
 use crate::failure::Failure;
+use crate::local::{self, LocalEngine};
 use crate::opened::Opened;
 
 /// How long a host may take to answer at the start.
@@ -34,7 +36,7 @@ pub struct Hosts {
     /// What the product works with.
     pub setups: Vec<HostSetup>,
     /// Engines whose containers reach this machine by their gateway.
-    pub local_engines: Vec<Arc<DockerEngine>>,
+    pub local_engines: Vec<LocalEngine>,
 }
 
 impl Hosts {
@@ -46,7 +48,7 @@ impl Hosts {
             }
         }
         for engine in &self.local_engines {
-            if let Err(err) = engine.remove_network().await {
+            if let Err(err) = engine.tidy().await {
                 tracing::debug!(error = %err, "the network stays");
             }
         }
@@ -60,8 +62,17 @@ impl Hosts {
 pub async fn connect(config: &Config, plan: &Plan, opened: &Opened) -> Result<Hosts, Failure> {
     let mut engines: BTreeMap<Endpoint, Arc<DockerEngine>> = BTreeMap::new();
     let mut setups = Vec::new();
+    let mut embedded = local::Embedded::default();
     for planned in &plan.hosts {
-        let (driver, callback_url, ends_tls): (Arc<dyn Driver>, _, _) = match &planned.driver {
+        let chosen = embedded.choose(config, plan, planned, opened).await?;
+        let (driver, callback_url, ends_tls): (Arc<dyn Driver>, _, _) = match &chosen {
+            DriverPlan::Oci | DriverPlan::Auto => {
+                let engine = embedded.engine(config, plan, opened).await?;
+                let given = config.callback.url.as_ref().map(|url| url.as_str().to_owned());
+                let own = || format!("http://{}:{}", engine.gateway(), config.callback.port);
+                let driver = Arc::new(OciDriver::new(Arc::clone(&engine), planned.id.clone()));
+                (driver, Some(given.unwrap_or_else(own)), true)
+            }
             DriverPlan::Docker(endpoint) => {
                 let engine = match engines.get(endpoint) {
                     Some(engine) => engine.clone(),
@@ -78,10 +89,10 @@ pub async fn connect(config: &Config, plan: &Plan, opened: &Opened) -> Result<Ho
             // It pretends to end TLS as well.
             DriverPlan::Fake => (fake(planned, opened).await?, None, true),
         };
-        let capacity = match (planned.capacity, &planned.driver) {
+        let capacity = match (planned.capacity, &chosen) {
             (Some(capacity), _) => capacity,
             (None, DriverPlan::Fake) => FAKE_CAPACITY,
-            (None, DriverPlan::Docker(_)) => measured(planned, driver.as_ref(), &opened.store).await?,
+            (None, _) => measured(planned, driver.as_ref(), &opened.store).await?,
         };
         setups.push(HostSetup {
             host: Arc::new(host(planned, capacity, ends_tls)),
@@ -93,9 +104,10 @@ pub async fn connect(config: &Config, plan: &Plan, opened: &Opened) -> Result<Ho
             front: None,
         });
     }
-    let local_engines =
-        engines.into_iter().filter(|(endpoint, _)| endpoint.is_local()).map(|(_, engine)| engine);
-    Ok(Hosts { setups, local_engines: local_engines.collect() })
+    let docker = engines.into_iter().filter(|(endpoint, _)| endpoint.is_local());
+    let docker = docker.map(|(_, engine)| LocalEngine::Docker(engine));
+    let local_engines = embedded.opened().map(LocalEngine::Oci).into_iter().chain(docker).collect();
+    Ok(Hosts { setups, local_engines })
 }
 
 fn host(planned: &HostPlan, capacity: Resources, ends_tls: bool) -> Host {
@@ -232,7 +244,7 @@ async fn measured(planned: &HostPlan, driver: &dyn Driver, store: &Store) -> Res
 }
 
 /// Notes a fact about a host for a start at which the host is away. If that fails, only such a start is worse off.
-async fn remember(store: &Store, setting: &str, value: &str) {
+pub async fn remember(store: &Store, setting: &str, value: &str) {
     if !store.is_writable() || store.find_setting(setting).await.ok().flatten().as_deref() == Some(value) {
         return;
     }

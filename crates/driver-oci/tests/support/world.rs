@@ -82,7 +82,8 @@ impl World {
 
     /// A new engine over what there is, as after a restart of the control plane.
     pub async fn reopen(&self, installation: &InstallationId) -> Arc<OciEngine> {
-        OciEngine::open(self.config(installation), self.store.clone()).await.unwrap()
+        self.engines.lock().await.remove(installation);
+        self.engine(installation).await.unwrap()
     }
 
     pub async fn engine(&self, installation: &InstallationId) -> Result<Arc<OciEngine>, DriverError> {
