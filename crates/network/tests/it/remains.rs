@@ -386,14 +386,22 @@ async fn publishing_costs_the_same_with_five_thousand_ports_as_with_a_hundred() 
             lab.network.publish(own, &ports(20000 + filled, count), None).await.unwrap();
             filled += count;
         }
-        let mut times = Vec::new();
+        let (mut leases, mut times, mut releases) = (Vec::new(), Vec::new(), Vec::new());
         for round in 0..80 {
+            let begin = Instant::now();
             lab.network.lease(id(1)).await.unwrap();
+            leases.push(begin.elapsed());
             let begin = Instant::now();
             lab.network.publish(id(1), &ports(19000 + round, 1), None).await.unwrap();
             times.push(begin.elapsed());
+            let begin = Instant::now();
+            lab.network.release(id(1)).await.unwrap();
+            releases.push(begin.elapsed());
         }
-        times.sort_unstable();
+        for list in [&mut leases, &mut times, &mut releases] {
+            list.sort_unstable();
+        }
+        println!("leasing takes {:?}, releasing {:?}", leases[40], releases[40]);
         println!("{existing} ports: publishing takes {:?} (fastest {:?})", times[40], times[0]);
         fast.push(times[4]);
     }
