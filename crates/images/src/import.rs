@@ -285,10 +285,10 @@ fn take(
         }
     };
     if let Some(image) = store.image(&found.digest) {
-        for name in &names {
-            store.name(name, &found.digest)?;
+        let here = |name: &String| Ok(store.name(name, &found.digest)?);
+        if names.iter().map(here).collect::<Result<Vec<bool>, PullError>>()?.into_iter().all(|here| here) {
+            return Ok(Named { names, image });
         }
-        return Ok(Named { names, image });
     }
     let limits = &store.options.limits;
     let config = read_config(&found.config, &Platform::here(), found.layers.len())?;

@@ -234,9 +234,11 @@ impl Pull {
         for _ in 0..REPAIRS {
             if let Some(image) = self.store.image(&digest) {
                 check_platform(&image.config, &self.platform)?;
-                let (store, name) = (Arc::clone(&self.store), self.reference.to_string());
-                blocking(move || Ok(store.name(&name, &digest)?)).await?;
-                return Ok(image);
+                let (store, name, digest) =
+                    (Arc::clone(&self.store), self.reference.to_string(), digest.clone());
+                if blocking(move || Ok(store.name(&name, &digest)?)).await? {
+                    return Ok(image);
+                }
             }
             if let Some(image) = self.fetch(&registry, &digest, &manifest, &progress).await? {
                 return Ok(image);
@@ -302,8 +304,16 @@ impl Pull {
         // Dropping the set stops the others when one fails.
         let mut staged: Vec<Option<Staged>> = manifest.layers.iter().map(|_| None).collect();
         while let Some(done) = tasks.join_next().await {
-            let (at, layer) = done.map_err(|_| PullError::Unreachable("the pull broke off".to_owned()))?;
-            staged[at] = Some(layer?);
+            match done {
+                Ok((at, Ok(layer))) => staged[at] = Some(layer),
+                failed => {
+                    // What is given up is deleted where waiting for the disk does not matter.
+                    tokio::task::spawn_blocking(move || drop(staged));
+                    let (_, layer) =
+                        failed.map_err(|_| PullError::Unreachable("the pull broke off".to_owned()))?;
+                    return layer.map(|_| None);
+                }
+            }
         }
         let (store, digest, name) = (Arc::clone(store), digest.clone(), self.reference.to_string());
         blocking(move || {

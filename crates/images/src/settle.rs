@@ -12,7 +12,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use crate::tree::{Inside, Place, Tree, WalkError, is_dir, is_whiteout};
-use crate::unpack::{Budget, OPAQUE, Pending, failed, is_taken, shown, walk_error};
+use crate::unpack::{Budget, OPAQUE, Pending, failed, is_taken, set_times, shown, walk_error};
 use crate::{PullError, StoreError};
 
 /// Something in the layers below.
@@ -94,6 +94,7 @@ pub fn settle(
         }
     }
     let bytes = links(&mut tree, &mut below, &pending.links, budget)?;
+    set_times(&mut tree, &pending.times)?;
     let made: Vec<Inside> = pending.made.into_iter().chain(tree.made.clone()).collect();
     // Deepest first: giving a directory its time must be the last thing that happens in it.
     for path in made.iter().rev() {

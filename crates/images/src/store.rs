@@ -142,10 +142,11 @@ impl Store {
     /// An image by one of its names (any spelling) or its digest.
     #[must_use]
     pub fn find(&self, name_or_digest: &str) -> Option<Image> {
-        let digest = match name_or_digest.parse::<Digest>() {
-            Ok(digest) => digest,
-            Err(_) => self.inner.named(&name_or_digest.parse().ok()?)?,
-        };
+        if let Ok(digest) = name_or_digest.parse::<Digest>() {
+            return self.inner.image(&digest);
+        }
+        let reference: Reference = name_or_digest.parse().ok()?;
+        let digest = self.inner.named(&reference).or_else(|| reference.digest().cloned())?;
         self.inner.image(&digest)
     }
 
@@ -274,13 +275,22 @@ impl Inner {
         }
         self.disk.write_record(&self.disk.image_file(&record.digest), record)?;
         for name in names {
-            self.name(name, &record.digest)?;
+            self.name_locked(name, &record.digest)?;
         }
         Ok(true)
     }
 
-    /// Makes a name lead to an image that is here.
-    pub fn name(&self, name: &str, digest: &Digest) -> Result<(), StoreError> {
+    /// Makes a name lead to an image. False: it is not (or no longer) here.
+    pub fn name(&self, name: &str, digest: &Digest) -> Result<bool, StoreError> {
+        let _lock = self.disk.lock(Lock::Shared)?;
+        let here = self.disk.image(digest).is_some();
+        if here {
+            self.name_locked(name, digest)?;
+        }
+        Ok(here)
+    }
+
+    fn name_locked(&self, name: &str, digest: &Digest) -> Result<(), StoreError> {
         let file = self.disk.name_file(name);
         let known: Option<NameRecord> = self.disk.read(&file).unwrap_or(None);
         if known.is_some_and(|known| known.digest == *digest && known.name == name) {
@@ -364,6 +374,9 @@ impl Inner {
             // Empty, or it would not go.
             let _ = fs::remove_dir(self.disk.lease_dir(&record.digest));
             pruned.images += 1;
+        }
+        for (path, _) in names.iter().filter(|(_, name)| !self.disk.image_file(&name.digest).exists()) {
+            remove_file(path)?;
         }
         let (layers, bytes) = self.sweep_layers()?;
         Ok(Pruned { layers, bytes, ..pruned })

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, mkdirat, openat, readlinkat, statat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, chmodat, mkdirat, openat, readlinkat, statat};
 use rustix::io::Errno;
 
 /// The longest name of an archive.
@@ -118,7 +118,7 @@ impl Tree {
                 Ok(fd) => fd,
                 Err(Errno::NOENT) if !make => return Err(WalkError::Absent),
                 Err(Errno::NOENT) => {
-                    mkdirat(&*at, &name[..], Mode::from_raw_mode(0o755))?;
+                    make_dir(&at, &name)?;
                     let fd = openat(&*at, &name[..], WALK, Mode::empty())?;
                     let mut path: Inside = stack.iter().map(|(_, name)| name.clone()).collect();
                     path.push(name.clone());
@@ -153,6 +153,12 @@ impl Tree {
         let dir = stack.last().map_or_else(|| Rc::clone(&self.root), |(fd, _)| Rc::clone(fd));
         Ok(Place { dir, path: stack.into_iter().map(|(_, name)| name).collect(), name: Vec::new() })
     }
+}
+
+/// A directory as one that nothing describes is made, whatever this process's umask is.
+pub fn make_dir(at: &OwnedFd, name: &[u8]) -> Result<(), Errno> {
+    mkdirat(at, name, Mode::from_raw_mode(0o755))?;
+    chmodat(at, name, Mode::from_raw_mode(0o755), AtFlags::empty())
 }
 
 impl Place {

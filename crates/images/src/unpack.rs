@@ -18,7 +18,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use crate::archive::{Entry, Kind, Reader};
-use crate::tree::{Inside, Place, Tree, WalkError, inside, is_dir, is_whiteout, joined};
+use crate::tree::{Inside, Place, Tree, WalkError, inside, is_dir, is_whiteout, joined, make_dir};
 use crate::{PullError, RootAttributes, StoreError};
 
 /// The sign that hides what a directory had below.
@@ -46,6 +46,8 @@ pub struct Pending {
     pub whiteouts: BTreeSet<Inside>,
     /// Hard links (path, target) to what the layer does not have.
     pub links: BTreeMap<Inside, Inside>,
+    /// Times of the directories that the layer describes: settling may change them.
+    pub times: BTreeMap<Inside, Timestamps>,
 }
 
 impl Pending {
@@ -58,6 +60,7 @@ impl Pending {
         self.made.retain(|p| !p.starts_with(path));
         self.whiteouts.retain(|p| !p.starts_with(path));
         self.links.retain(|p, _| !p.starts_with(path));
+        self.times.retain(|p, _| !p.starts_with(path));
     }
 }
 
@@ -78,14 +81,8 @@ pub fn unpack(
     budget: &dyn Budget,
 ) -> Result<Unpacked, PullError> {
     let tree = Tree::open(into).map_err(|e| StoreError::io("open", into, &e))?;
-    let mut unpacker = Unpacker {
-        tree,
-        done: Unpacked::default(),
-        times: BTreeMap::new(),
-        near: None,
-        budget,
-        buffer: vec![0; CHUNK],
-    };
+    let mut unpacker =
+        Unpacker { tree, done: Unpacked::default(), near: None, budget, buffer: vec![0; CHUNK] };
     while let Some(entry) = archive.next().map_err(read_error)? {
         unpacker.entry(&entry, archive)?;
     }
@@ -104,8 +101,6 @@ pub fn read_error(error: io::Error) -> PullError {
 struct Unpacker<'a> {
     tree: Tree,
     done: Unpacked,
-    /// Directories' times, set last since their content changes them.
-    times: BTreeMap<Inside, Timestamps>,
     /// The directory of the last entry, by the name that led there.
     near: Option<(Inside, Place)>,
     budget: &'a dyn Budget,
@@ -177,8 +172,8 @@ impl Unpacker<'_> {
         if !self.done.pending.whiteouts.remove(&path) {
             return Err(PullError::refused(format!("{} is no directory, but has files", shown(&path))));
         }
-        let replaced = unlinkat(&*at.dir, &at.name[..], AtFlags::empty())
-            .and_then(|()| mkdirat(&*at.dir, &at.name[..], Mode::from_raw_mode(0o755)));
+        let replaced =
+            unlinkat(&*at.dir, &at.name[..], AtFlags::empty()).and_then(|()| make_dir(&at.dir, &at.name));
         replaced.map_err(|e| failed(&path, &e.into()))?;
         self.done.pending.made.insert(path);
         self.opaque_child(at, &at.name)
@@ -200,7 +195,6 @@ impl Unpacker<'_> {
         };
         removed.map_err(|e| failed(&path, &e))?;
         self.done.pending.forget(&path);
-        self.times.retain(|p, _| !p.starts_with(&path));
         Ok(is_whiteout(&stat))
     }
 
@@ -237,7 +231,7 @@ impl Unpacker<'_> {
             .and_then(|()| dress(place, name, entry))
             .map_err(|e| failed(&path, &e))?;
         if entry.kind == Kind::Directory {
-            self.times.insert(path, times(entry));
+            self.done.pending.times.insert(path, times(entry));
         }
         Ok(())
     }
@@ -328,13 +322,19 @@ impl Unpacker<'_> {
     }
 
     fn finish(mut self) -> Result<Unpacked, PullError> {
-        for (path, times) in std::mem::take(&mut self.times) {
-            let Ok(place) = self.tree.walk(&path, false) else { continue };
-            let set = utimensat(&*place.dir, ".", &times, AtFlags::empty());
-            set.map_err(|e| failed(&path, &e.into()))?;
-        }
+        set_times(&mut self.tree, &self.done.pending.times)?;
         Ok(self.done)
     }
+}
+
+/// Sets directories' times, after everything in them has been made.
+pub fn set_times(tree: &mut Tree, times: &BTreeMap<Inside, Timestamps>) -> Result<(), PullError> {
+    for (path, times) in times {
+        let place = tree.walk(path, false).map_err(|e| walk_error(path, e))?;
+        let set = utimensat(&*place.dir, ".", times, AtFlags::empty());
+        set.map_err(|e| failed(path, &e.into()))?;
+    }
+    Ok(())
 }
 
 /// Makes the sign that a name below is gone.

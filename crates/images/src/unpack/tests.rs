@@ -292,6 +292,8 @@ fn what_depends_on_the_layers_below_is_settled_as_a_mount_would_show_it() {
         file("etc/.wh.passwd", b""),
         file("etc/.wh.never", b""),
         file("gone/.wh.x", b""),
+        dir("timed"),
+        file("timed/.wh.never", b""),
         file("covered/.wh.x", b""),
         link("copy", "var/lib/data"),
         link("early", "late"),
@@ -302,7 +304,7 @@ fn what_depends_on_the_layers_below_is_settled_as_a_mount_would_show_it() {
     assert_eq!(settle(&layer, unpacked.pending, &lowers, &Free).unwrap(), 3);
     let meta = |name: &str| fs::symlink_metadata(layer.join(name)).unwrap();
     assert_eq!((meta("etc").mode() & 0o7777, meta("etc").uid(), meta("etc").gid()), (0o750, 5, 6));
-    assert_eq!(meta("etc").mtime(), 1_700_000_000);
+    assert_eq!((meta("etc").mtime(), meta("timed").mtime()), (1_700_000_000, 1_700_000_000));
     assert!(is_whiteout_at(&layer.join("etc/passwd")));
     // Signs that hide nothing would be listed by a mount.
     assert_eq!(names(&layer.join("etc")), ["new", "passwd"]);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use spawnpoint_images::{AddressPolicy, Digest, Limits, PullError, PullOptions, Reference};
 
 use crate::fake::*;
-use crate::tarball::{file, symlink};
+use crate::tarball::{file, node, symlink};
 
 async fn pull(test: &TestStore, fake: &Fake, tag: &str) -> PullError {
     test.store.pull(&fake.reference(tag), None, &PullOptions::default()).await.unwrap_err()
@@ -231,6 +231,9 @@ async fn layers_that_lead_out_of_themselves_are_refused_and_leave_nothing() {
     std::fs::create_dir(&outside).unwrap();
     fake.push("dots", OCI_MANIFEST, &[gzip(&items(&[file("../../../../outside/x", b"x")]))]);
     let error = pull(&test, &fake, "dots").await;
+    assert!(matches!(error, PullError::Refused(_)), "{error}");
+    fake.push("whiteout", OCI_MANIFEST, &[gzip(&items(&[node(b'3', "x", (0, 0))]))]);
+    let error = pull(&test, &fake, "whiteout").await;
     assert!(matches!(error, PullError::Refused(_)), "{error}");
     nothing_left(&test);
     // Through a link of a layer below: each layer is a root of its own.

@@ -354,7 +354,8 @@ async fn a_registry_that_is_busy_is_asked_again_and_one_that_says_no_is_not() {
     let times = AtomicUsize::new(0);
     fake.rule(move |_| {
         let n = times.fetch_add(1, Ordering::Relaxed);
-        (n % 3 != 2).then(|| if n % 3 == 0 { answer(429).header("retry-after", "0") } else { answer(503) })
+        (n % 3 != 2)
+            .then(|| if n.is_multiple_of(3) { answer(429).header("retry-after", "0") } else { answer(503) })
     });
     test.store.pull(&fake.reference("v1"), None, &PullOptions::default()).await.unwrap();
     for (status, expected, times) in [(404, true, 1), (403, true, 1), (429, false, 5), (500, false, 5)] {
