@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 
 use crate::committer::{Change, Committer};
 use crate::nft::Element;
-use crate::slots::{Ground, Prepared};
+use crate::slots::{Ground, Prepared, absent_is_fine};
 use crate::types::{Inventory, NetworkConfig, NetworkError, Port, Published, Slot, Traffic, Unsupported};
 use crate::wire::Socket;
 use crate::{PORTS_MAX, busy, link, opening, pool, rules, stock};
@@ -30,8 +30,8 @@ pub(crate) struct Inner {
     pub notes: Vec<String>,
     pub committer: Committer,
     pub state: Mutex<State>,
-    /// Told when a network has been made, or not.
-    pub made: Condvar,
+    /// Told when a network has been made or cleared, or not.
+    pub settled: Condvar,
     pub replenish: pool::Bell,
     pub makers: Semaphore,
     pub clearers: Semaphore,
@@ -47,6 +47,10 @@ pub(crate) struct State {
     pub owners: HashMap<(Transport, u16), WorkloadId>,
     /// Networks that are being made.
     pub making: usize,
+    /// Networks that are being cleared.
+    pub clearing: usize,
+    /// Networks that could not be cleared.
+    pub stuck: BTreeSet<u32>,
     /// No more are made.
     pub closed: bool,
 }
@@ -315,8 +319,8 @@ impl Network {
         blocking("the rules cannot be read", move || stock::published(&table)).await
     }
 
-    /// Takes a workload's network away: its ports are free and its flows forgotten when this returns, and nothing is left.
-    /// Without a lease nothing is done.
+    /// Takes a workload's network away: its ports are free and its flows forgotten when this returns. The network itself is
+    /// cleared in the background, which [`Network::close`] waits for. Without a lease nothing is done.
     ///
     /// # Errors
     /// What is left; to be tried again.
@@ -342,19 +346,39 @@ impl Network {
                 (lease.ports, lease.access, lease.elements) = (Vec::new(), None, BTreeSet::new());
             }
         }
-        let _hand = self.0.clearers.acquire().await.map_err(|_| NetworkError::Closing)?;
-        let ground = self.0.ground.clone();
-        blocking(format!("the network of {id} cannot be removed"), move || {
-            ground.clear(&Socket::route()?, number)?;
-            ground.remove_lease(id)
-        })
-        .await?;
+        let doing = || format!("the lease of {id} cannot be ended");
+        let buried = self.0.ground.bury_lease(id, number);
+        absent_is_fine(buried).map_err(|source| NetworkError::Kernel { doing: doing(), source })?;
         let mut state = self.0.state.lock();
         state.leases.remove(&id);
-        state.taken.remove(&number);
+        state.clearing += 1;
+        drop(state);
+        let network = self.clone();
+        tokio::spawn(async move { network.clear(number).await });
+        Ok(())
+    }
+
+    /// Clears what is left of a network. The kernel takes its time for a link: some 30 ms, in which it does nothing.
+    async fn clear(&self, number: u32) {
+        let _hand = self.0.clearers.acquire().await;
+        let inner = Arc::clone(&self.0);
+        let clear = move || inner.ground.clear_buried(&Socket::route()?, number);
+        let cleared = blocking("a network cannot be cleared", clear).await;
+        let mut state = self.0.state.lock();
+        state.clearing -= 1;
+        match cleared {
+            Ok(()) => {
+                state.taken.remove(&number);
+            }
+            // It stays taken, and the next sweep tries again.
+            Err(error) => {
+                tracing::warn!(%error, number, "a network that was released stays for now");
+                state.stuck.insert(number);
+            }
+        }
+        self.0.settled.notify_all();
         drop(state);
         self.0.replenish.ring();
-        Ok(())
     }
 
     /// What there is, read from the kernel and the disk.
@@ -388,7 +412,7 @@ impl Network {
         Ok(found.traffic)
     }
 
-    /// Makes no more networks, and waits for those that are being made. For whoever is about to remove everything.
+    /// Makes no more networks, and waits for those that are being made or cleared. For whoever is about to remove everything.
     ///
     /// # Errors
     /// [`NetworkError::Closing`] if the process is ending.
@@ -397,8 +421,8 @@ impl Network {
         blocking("closing", move || {
             let mut state = inner.state.lock();
             state.closed = true;
-            while state.making > 0 {
-                inner.made.wait(&mut state);
+            while state.making + state.clearing > 0 {
+                inner.settled.wait(&mut state);
             }
             Ok(())
         })
@@ -433,7 +457,7 @@ impl Inner {
         if made.is_err() {
             state.taken.remove(&number);
         }
-        self.made.notify_all();
+        self.settled.notify_all();
         made.map(Some)
     }
 }

@@ -82,8 +82,11 @@ pub fn open(mut config: NetworkConfig) -> Result<(Inner, pool::Wakes), Unsupport
     }
     let (replenish, wakes) = pool::bell();
     let (makers, clearers) = (Semaphore::new(MAKERS), Semaphore::new(CLEARERS));
-    let (state, made) = (Mutex::new(state), Condvar::new());
-    Ok((Inner { config, ground, table, notes, committer, state, made, replenish, makers, clearers }, wakes))
+    let (state, settled) = (Mutex::new(state), Condvar::new());
+    Ok((
+        Inner { config, ground, table, notes, committer, state, settled, replenish, makers, clearers },
+        wakes,
+    ))
 }
 
 /// Where the networks are: as before, as configured, or where there is room; and the host's address there.
@@ -162,6 +165,9 @@ fn find(ground: &Ground, route: &Socket, netfilter: &Socket, table: &str, pool: 
     let links = link::all(route, &ground.interfaces)?;
     let mut state = State::default();
     ground.clear_halves()?;
+    for number in ground.buried()? {
+        ground.clear_buried(route, number)?;
+    }
     for (id, number) in ground.leases()? {
         match ground.find(&links, number) {
             Some(prepared) if state.taken.insert(number) => {

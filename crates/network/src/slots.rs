@@ -3,8 +3,8 @@
 //! A network is a number, and everything of it follows from the number: the file `netns/<number>` on which its network
 //! namespace is mounted (so that it outlives this process), the name of its link, its addresses. It is whole when the host's
 //! end of its link is up, which is done last; what is not whole is cleared. Who holds it is the file `leases/<workload>`
-//! with the number in it, which is written before the network is handed out and removed after it is gone: so a network
-//! without that file was never used.
+//! with the number in it, which is written before the network is handed out. When it is given back the file becomes
+//! `leases/!<number>`, which is removed when nothing is left of the network: so one without either file was never used.
 
 use std::fs::{self, File};
 use std::io;
@@ -24,6 +24,8 @@ use crate::wire::{Packet, Socket};
 
 /// The first number: before it are the two ends of the link that has the gateway's address.
 const FIRST: u32 = 2;
+/// What the names of files begin with that tell of networks to be cleared.
+const BURIED: char = '!';
 /// Numbers have four hexadecimal digits.
 const LAST: u32 = 0xfffe;
 /// Of the file that the kernel shows of a network namespace that is mounted somewhere.
@@ -214,6 +216,31 @@ impl Ground {
         let half = self.leases_dir().join(format!(".{id}"));
         fs::write(&half, format!("{number:04x}"))?;
         fs::rename(half, path)
+    }
+
+    /// From here on nobody holds the network, and it is to be cleared: also by the next process, if this one ends before.
+    pub fn bury_lease(&self, id: WorkloadId, number: u32) -> io::Result<()> {
+        fs::rename(self.leases_dir().join(id.to_string()), self.grave(number))
+    }
+
+    fn grave(&self, number: u32) -> PathBuf {
+        self.leases_dir().join(format!("{BURIED}{number:04x}"))
+    }
+
+    /// The networks that are to be cleared.
+    pub fn buried(&self) -> io::Result<Vec<u32>> {
+        let mut numbers = Vec::new();
+        for file in fs::read_dir(self.leases_dir())? {
+            let name = file?.file_name();
+            numbers.extend(name.to_str().and_then(|name| number(name.strip_prefix(BURIED)?)));
+        }
+        Ok(numbers)
+    }
+
+    /// Clears a network that was buried.
+    pub fn clear_buried(&self, host: &Socket, number: u32) -> io::Result<()> {
+        self.clear(host, number)?;
+        absent_is_fine(fs::remove_file(self.grave(number)))
     }
 
     /// Forgets who held a network.

@@ -67,9 +67,10 @@ pub fn inventory(inner: &Inner) -> io::Result<Inventory> {
         }
     }
     let taken = inner.state.lock().taken.clone();
+    let buried = inner.ground.buried()?;
     for number in inner.ground.present(&links)? {
-        let leased = leases.iter().any(|(_, of)| *of == number);
-        match (leased, taken.contains(&number)) {
+        let held = leases.iter().any(|(_, of)| *of == number) || buried.contains(&number);
+        match (held, taken.contains(&number)) {
             (true, _) => {}
             (false, true) => inventory.free += 1,
             (false, false) => inventory.strays.push(format!("network {number:04x} of nobody")),
@@ -92,13 +93,29 @@ pub fn sweep(inner: &Inner) -> io::Result<()> {
         host::pass(&Socket::netfilter()?.widen()?, &inner.table, &inner.ground.interfaces)?;
     }
     opening::anchor(&inner.ground, &route)?;
+    let stuck = std::mem::take(&mut inner.state.lock().stuck);
     let present = inner.ground.present(&link::all(&route, &inner.ground.interfaces)?)?;
-    // Asked after it was looked what there is: what is made meanwhile is taken before it is there.
-    let taken = inner.state.lock().taken.clone();
-    for number in present.into_iter().filter(|number| !taken.contains(number)) {
-        inner.ground.clear(&route, number)?;
+    for number in present {
+        // Taken before it is looked at, or it could be made anew meanwhile.
+        if inner.state.lock().taken.insert(number) {
+            clear_taken(inner, &route, number)?;
+        }
+    }
+    for number in stuck {
+        clear_taken(inner, &route, number)?;
     }
     Ok(())
+}
+
+/// Clears a network whose number is taken for that.
+fn clear_taken(inner: &Inner, route: &Socket, number: u32) -> io::Result<()> {
+    let cleared = inner.ground.clear_buried(route, number);
+    let mut state = inner.state.lock();
+    match cleared {
+        Ok(()) => state.taken.remove(&number),
+        Err(_) => state.stuck.insert(number),
+    };
+    cleared
 }
 
 /// Clears all networks, whoever has them.
@@ -109,6 +126,9 @@ pub fn clear_all(ground: &Ground, route: &Socket) -> io::Result<()> {
     }
     for (id, _) in ground.leases()? {
         ground.remove_lease(id)?;
+    }
+    for number in ground.buried()? {
+        ground.clear_buried(route, number)?;
     }
     let mut packet = Packet::default();
     link::delete(&mut packet, &ground.link(1));

@@ -109,6 +109,16 @@ async fn after_a_crash_everything_is_found_again_and_can_be_released() {
     let lab = Lab::open(|config| config.pool_size = 0).await;
     let config = lab.config.clone();
     let installation = config.installation.as_str();
+    // What is found half way while it runs is swept away, and what is held is not.
+    run(&format!("ip link add spn{installation}0201 type veth peer name spn{installation}y"));
+    assert_eq!(lab.network.inventory().await.unwrap().strays, ["network 0201 of nobody"]);
+    lab.network.lease(id(3)).await.unwrap();
+    lab.network.sweep().await.unwrap();
+    let inventory = lab.network.inventory().await.unwrap();
+    assert_eq!((inventory.leases, inventory.strays), (vec![id(3)], vec![]));
+    lab.network.release(id(3)).await.unwrap();
+    lab.network.close().await.unwrap();
+
     let child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "remains::child_that_dies_with_networks_in_its_hands"])
         .env("SPAWNPOINT_TEST_DIES_IN", &config.run_dir)
