@@ -106,6 +106,8 @@ fn prepare(run: &Path, group: &Group<'_>, cgroups: &[String]) -> Result<(), Faul
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
         .map_err(Fault::at("end with the supervisor"))?;
     rustix::process::setsid().map_err(Fault::at("session"))?;
+    // Whoever protects the control plane from the kernel's choice does not protect games with it.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "0");
     group.join().map_err(Fault::at("control groups"))?;
     // SAFETY: a control group namespace does not touch what other code of this process relies on.
     unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWCGROUP) }

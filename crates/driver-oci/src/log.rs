@@ -37,7 +37,12 @@ fn name(number: u64) -> String {
 /// What the file system says.
 pub fn files(dir: &Path) -> io::Result<Vec<u64>> {
     let mut numbers = Vec::new();
-    for entry in fs::read_dir(dir)? {
+    let entries = match fs::read_dir(dir) {
+        // The workload was removed: nothing more comes.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(numbers),
+        other => other?,
+    };
+    for entry in entries {
         let name = entry?.file_name();
         numbers.extend(name.to_str().and_then(|name| name.strip_prefix("log.")?.parse::<u64>().ok()));
     }

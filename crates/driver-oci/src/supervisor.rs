@@ -105,8 +105,9 @@ pub fn live(shared: &Shared, post: Post, name: &str) -> ! {
     let code = match run(shared, slot, &connection, received, &start) {
         Ok(running) => {
             answer(&connection, &Reply::Started);
+            let Start { dir, id, .. } = start;
             drop(connection);
-            running.supervise(shared, &start)
+            running.supervise(shared, &dir, &id)
         }
         Err(refusal) => {
             shared.hierarchies.group(name).kill();
@@ -320,7 +321,7 @@ fn control_socket(dir: &Path) -> io::Result<UnixListener> {
 
 impl Running {
     /// Until it has ended, and everything of it is written down.
-    fn supervise(mut self, shared: &Shared, start: &Start) -> i32 {
+    fn supervise(mut self, shared: &Shared, dir: &Path, id: &str) -> i32 {
         let mut waiting: Vec<UnixStream> = Vec::new();
         let mut deadline: Option<u64> = None;
         let mut open = [true, true];
@@ -341,8 +342,8 @@ impl Running {
                 let _ = rustix::event::poll(&mut fds[..watched], timeout.as_ref());
                 !fds[0].revents().is_empty()
             };
-            for stream in 0..2 {
-                open[stream] = open[stream] && self.copy_output(stream, &mut buffer, READS);
+            for (stream, open) in open.iter_mut().enumerate() {
+                *open = *open && self.copy_output(stream, &mut buffer, READS);
             }
             if ended {
                 break;
@@ -353,7 +354,7 @@ impl Running {
                 deadline = None;
             }
         }
-        let exit = self.note_end(shared, start, &mut buffer);
+        let exit = self.note_end(shared, dir, id, &mut buffer);
         for mut connection in waiting {
             let _ = connection.write_all(b"ok\n");
         }
@@ -403,7 +404,7 @@ impl Running {
     }
 
     /// The child has ended, and with it all processes of its namespace.
-    fn note_end(&mut self, shared: &Shared, start: &Start, buffer: &mut [u8]) -> io::Result<()> {
+    fn note_end(&mut self, shared: &Shared, dir: &Path, id: &str, buffer: &mut [u8]) -> io::Result<()> {
         let options = WaitIdOptions::EXITED;
         let status = rustix::process::waitid(WaitId::PidFd(self.slot.child.pidfd.as_fd()), options)?;
         let code = status.as_ref().map_or(records::LOST.code, |status| {
@@ -417,9 +418,17 @@ impl Running {
         self.ports.clear();
         let group = shared.hierarchies.group(&self.slot.name);
         let oom = group.memory_kills() > 0;
-        let written = records::write(&start.dir, records::EXIT, &ExitRecord { code, oom });
-        let _ = std::fs::remove_file(start.dir.join(records::CONTROL));
-        hint(&shared.run, &start.id);
+        let record = ExitRecord { code, oom };
+        let mut written = records::write(dir, records::EXIT, &record);
+        if written.is_err() {
+            // The disk is full: how it ended is worth more than what it said.
+            for number in log::files(dir).unwrap_or_default() {
+                let _ = std::fs::remove_file(dir.join(format!("log.{number}")));
+            }
+            written = records::write(dir, records::EXIT, &record);
+        }
+        let _ = std::fs::remove_file(dir.join(records::CONTROL));
+        hint(&shared.run, id);
         if !group.remove() {
             group.kill();
             let _ = group.remove();

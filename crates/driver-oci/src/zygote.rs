@@ -360,15 +360,7 @@ impl Nursery {
             sys::close_one(fd);
         }
         let zygote_pid = i32::try_from(zygote).unwrap_or(0);
-        let Shared { run, hierarchies, cgroup_mounts, filter, identity } = &self.shared;
-        let shared = Shared {
-            run: run.clone(),
-            hierarchies: hierarchies.clone(),
-            cgroup_mounts: cgroup_mounts.clone(),
-            filter: filter.clone(),
-            identity: identity.clone(),
-        };
-        supervisor::live(&shared, Post { listener, zygote: told, zygote_pid }, name)
+        supervisor::live(&self.shared, Post { listener, zygote: told, zygote_pid }, name)
     }
 }
 

@@ -35,6 +35,7 @@ async fn whoever_is_killed_loses_nothing_of_others() {
     a_program_that_is_a_link_to_our_own_is_none(&world, port).await;
     what_the_kernel_shows_of_the_host_can_not_be_written(&world, port).await;
     an_end_is_hinted_at_once(&world, port).await;
+    another_release_replaces_the_zygote_and_touches_no_workload(&world, port).await;
     let left = world.close().await;
     assert_eq!(left, Vec::<String>::new(), "something is left behind");
 }
@@ -221,11 +222,10 @@ async fn a_program_that_is_a_link_to_our_own_is_none(world: &World, port: u16) {
     for program in ["/proc/self/exe", "/proc/1/exe", "/proc/self/fd/3"] {
         let mut spec = world.spec(11, port);
         spec.command = Some(vec![program.to_owned()]);
+        // Our own binary does not run in an image of one static file; and if it did, it could not be written to.
         match driver.ensure(&spec).await {
-            // Our own binary does not run in an image of one static file; and if it did, it could not be written to.
-            Err(DriverError::StartFailed(_)) => {}
             Ok(()) => drop(exit(&driver, spec.id).await),
-            Err(other) => panic!("{program}: {other}"),
+            Err(error) => assert!(matches!(error, DriverError::StartFailed(_)), "{program}: {error}"),
         }
         driver.remove(spec.id).await.unwrap();
     }
@@ -296,4 +296,28 @@ async fn an_end_is_hinted_at_once(world: &World, port: u16) {
     };
     tokio::time::timeout(PATIENCE, ended).await.unwrap();
     driver.remove(spec.id).await.unwrap();
+}
+
+async fn another_release_replaces_the_zygote_and_touches_no_workload(world: &World, port: u16) {
+    let first = driver(world).await;
+    let old = world.spec(14, port);
+    first.ensure(&old).await.unwrap();
+    listens(&first, &old).await;
+    let before = state(world, old.id);
+    let zygote = parent(parent(before.pid));
+    drop(first);
+    let program = world.dir.path().join("another-release");
+    std::fs::copy(env!("CARGO_BIN_EXE_spawnpoint-oci-zygote"), &program).unwrap();
+    let engine = world.reopen_with(&own_installation(), |config| config.program.clone_from(&program)).await;
+    let second = OciDriver::new(engine, "host".into());
+    let new = world.spec(15, port + 1);
+    second.ensure(&new).await.unwrap();
+    listens(&second, &new).await;
+    assert!(before.is_alive());
+    assert_ne!(parent(parent(state(world, new.id).pid)), zygote, "the old zygote is still asked");
+    for spec in [&old, &new] {
+        second.stop(spec.id, Duration::from_secs(5)).await.unwrap();
+        assert_eq!(exit(&second, spec.id).await, Exit { code: 0, oom: false });
+        second.remove(spec.id).await.unwrap();
+    }
 }

@@ -137,6 +137,8 @@ pub enum ImageCommand {
         #[arg(long, value_name = "NAME")]
         name: Option<String>,
     },
+    /// Take the game server that this binary carries, which `demo` plays with: for tries of your own
+    Demo,
     /// Bring an image from its registry
     Pull {
         /// Its name, as registry.example.com/game:1

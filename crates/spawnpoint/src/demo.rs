@@ -29,9 +29,9 @@ use crate::local::LocalEngine;
 use crate::server::Server;
 
 /// The game server that the binary carries: `crates/game`, compiled static by `build.rs`.
-const GAME: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/game"));
+pub const GAME: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/game"));
 /// The image that is made of it; it has the name that the API makes of registry, image and tag.
-const IMAGE: &str = concat!("localhost/spawnpoint-demo:", env!("CARGO_PKG_VERSION"));
+pub const IMAGE: &str = concat!("localhost/spawnpoint-demo:", env!("CARGO_PKG_VERSION"));
 /// For each step that waits.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks at a status: twice slower than the API's limit.

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::console::{count, print, print_table};
 use crate::failure::Failure;
 use crate::server::networks;
-use crate::{keys, local};
+use crate::{demo, keys, local};
 
 /// Registries lie where users' addresses may lie: whoever names an image must not reach into the operator's network.
 struct Guarded(Guard);
@@ -60,6 +60,11 @@ pub async fn command(config: &Config, command: &ImageCommand) -> Result<(), Fail
             let name: Option<Reference> = name.as_deref().map(str::parse).transpose().map_err(failed)?;
             let images = store.import(path, name.as_ref()).map_err(failed)?;
             images.iter().for_each(show);
+        }
+        ImageCommand::Demo => {
+            let archive = local::archive_of(demo::IMAGE, demo::GAME, "game")?;
+            let file = local::as_file(&archive)?;
+            store.import(file.path(), None).map_err(failed)?.iter().for_each(show);
         }
         ImageCommand::Pull { name, username, password_file } => {
             let credentials = match (username, password_file) {

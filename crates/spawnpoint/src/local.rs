@@ -63,15 +63,13 @@ impl LocalEngine {
         program: &[u8],
         file_name: &str,
     ) -> Result<(), Failure> {
-        let image = SingleBinaryImage { reference, binary: program, file_name, labels: &[] };
-        let archive = image.archive()?;
+        let archive = archive_of(reference, program, file_name)?;
         match self {
             Self::Docker(engine) => Ok(engine.load_image(archive).await?),
             Self::Oci(engine) => {
                 let store = engine.images().clone();
                 let import = move || -> Result<(), Failure> {
-                    let mut file = tempfile::NamedTempFile::new()?;
-                    std::io::Write::write_all(&mut file, &archive)?;
+                    let file = as_file(&archive)?;
                     store.import(file.path(), None).map_err(|err| Failure::new(err.to_string()))?;
                     Ok(())
                 };
@@ -79,6 +77,25 @@ impl LocalEngine {
             }
         }
     }
+}
+
+/// An image of one static program, as `docker save` writes it.
+///
+/// # Errors
+/// The name does not fit.
+pub fn archive_of(reference: &str, program: &[u8], file_name: &str) -> Result<Vec<u8>, Failure> {
+    let image = SingleBinaryImage { reference, binary: program, file_name, labels: &[] };
+    Ok(image.archive()?)
+}
+
+/// A file that goes when it is dropped.
+///
+/// # Errors
+/// The disk says no.
+pub fn as_file(bytes: &[u8]) -> Result<tempfile::NamedTempFile, Failure> {
+    let mut file = tempfile::NamedTempFile::new()?;
+    std::io::Write::write_all(&mut file, bytes)?;
+    Ok(file)
 }
 
 /// The embedded runtime, opened when the first host wants it.

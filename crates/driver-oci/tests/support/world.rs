@@ -82,8 +82,22 @@ impl World {
 
     /// A new engine over what there is, as after a restart of the control plane.
     pub async fn reopen(&self, installation: &InstallationId) -> Arc<OciEngine> {
-        self.engines.lock().await.remove(installation);
-        self.engine(installation).await.unwrap()
+        self.reopen_with(installation, |_| {}).await
+    }
+
+    /// The same, set up in another way.
+    pub async fn reopen_with(
+        &self,
+        installation: &InstallationId,
+        change: impl FnOnce(&mut OciConfig),
+    ) -> Arc<OciEngine> {
+        let mut engines = self.engines.lock().await;
+        engines.remove(installation);
+        let mut config = self.config(installation);
+        change(&mut config);
+        let engine = OciEngine::open(config, self.store.clone()).await.unwrap();
+        engines.insert(installation.clone(), Arc::clone(&engine));
+        engine
     }
 
     pub async fn engine(&self, installation: &InstallationId) -> Result<Arc<OciEngine>, DriverError> {
