@@ -97,7 +97,14 @@ impl Lab {
         let mut config = config(&format!("{process:04x}t{number:03x}"), dir.path().join("net"));
         change(&mut config);
         let network = Network::open(config.clone()).await.unwrap();
-        let base_port = 20000 + u16::try_from((process * 40 + number * 10) % 9900).unwrap();
+        // Ports that nobody on this host uses; tests are next to each other, and others run theirs.
+        let first = u16::try_from((process * 40 + number * 10) % 9900).unwrap();
+        let is_free = |base: &u16| {
+            (*base..*base + 10).all(|port| {
+                UdpSocket::bind(("0.0.0.0", port)).is_ok() && TcpListener::bind(("0.0.0.0", port)).is_ok()
+            })
+        };
+        let base_port = (0..990).map(|step| 20000 + (first + step * 10) % 9900).find(is_free).unwrap();
         Self { network, config, base_port, _dir: dir }
     }
 

@@ -202,6 +202,7 @@ async fn killed_at_any_moment_it_leaves_nothing_that_is_not_found() {
         }
         all
     };
+    let said = config.run_dir.with_extension("said");
     let rounds = if std::env::var_os("SPAWNPOINT_LONG").is_some() { 200 } else { 12 };
     for round in 0..rounds {
         let mut child = Command::new(std::env::current_exe().unwrap())
@@ -210,7 +211,7 @@ async fn killed_at_any_moment_it_leaves_nothing_that_is_not_found() {
             .env("SPAWNPOINT_TEST_INSTALLATION", config.installation.as_str())
             .env("SPAWNPOINT_TEST_PORT", lab.base_port.to_string())
             .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null())
+            .stderr(std::fs::File::create(&said).unwrap())
             .spawn()
             .unwrap();
         // After so many things were seen to change, each time at another.
