@@ -395,6 +395,9 @@ impl Network {
     /// # Errors
     /// What could not be removed.
     pub async fn sweep(&self) -> Result<(), NetworkError> {
+        if self.0.state.lock().closed {
+            return Err(NetworkError::Closing);
+        }
         self.0.committer.check().await?;
         let inner = Arc::clone(&self.0);
         blocking("what was interrupted cannot be removed", move || stock::sweep(&inner)).await?;
@@ -412,7 +415,7 @@ impl Network {
         Ok(found.traffic)
     }
 
-    /// Makes no more networks, and waits for those that are being made or cleared. For whoever is about to remove everything.
+    /// Makes no more networks, sweeps no more, and waits for those that are being made or cleared. For whoever is about to remove everything.
     ///
     /// # Errors
     /// [`NetworkError::Closing`] if the process is ending.

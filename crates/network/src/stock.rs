@@ -140,8 +140,6 @@ pub fn remove_all(installation: &InstallationId, run_dir: &Path) -> io::Result<(
     let route = Socket::route()?;
     let netfilter = Socket::netfilter()?.widen()?;
     let table = rules::table(installation);
-    // A chain of others never names our interfaces when they are gone.
-    host::unpass(&netfilter, &table)?;
     let mut batch = Batch::new(INET, &table, &table);
     batch.delete_table();
     if nft::tables(&netfilter)?.contains(&(INET, table.clone())) {
@@ -161,6 +159,8 @@ pub fn remove_all(installation: &InstallationId, run_dir: &Path) -> io::Result<(
         ground.leases()?.iter().map(|(_, number)| rules::mark_of_workload(ground.address(*number))).collect();
     clear_all(&ground, &route)?;
     flows::forget(&netfilter, &marks)?;
+    // Last, so that what was swept meanwhile does not stay.
+    host::unpass(&netfilter, &table)?;
     absent_is_fine(fs::remove_file(run_dir.join("subnet")))?;
     ground.remove_dirs()?;
     // Not ours if there is something else in it.
