@@ -28,6 +28,14 @@
 //! out of the layer's own directory. The store's directory is closed to other users of the machine (0700): set-user-id files and
 //! device nodes of images are of no use to them.
 //!
+//! **For who mounts them.** The upper directory must get [`Image::root`]'s mode and owner. Device nodes of images are made as Docker makes
+//! them: mount with `nodev`, or let the device cgroup deny them. Set-user-id bits and `security.capability` are kept; attributes that
+//! steer overlayfs or security modules are not taken.
+//!
+//! **Where this is not Docker 20.10.** A directory that a layer does not describe looks as below (as containerd has it; Docker makes it
+//! root's, 0755). A hard link to a file of a lower layer works (Docker fails). A whiteout beside a directory of the same name hides what is
+//! below, whatever their order (as the specification says; Docker forgets the whiteout). An image for another architecture is refused.
+//!
 //! Unpacking needs root (owners, device nodes, `trusted.*` attributes).
 
 mod archive;

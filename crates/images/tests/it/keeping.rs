@@ -204,6 +204,24 @@ async fn a_layer_that_somebody_removed_by_hand_is_fetched_again() {
     assert!(image.layers[0].join("etc/motd").exists());
 }
 
+#[tokio::test]
+async fn a_download_that_a_power_cut_damaged_is_begun_anew() {
+    if !root() {
+        return;
+    }
+    let (fake, test) = (Fake::start().await, store());
+    let layer = noise("layer", 300_000);
+    fake.push("v1", OCI_MANIFEST, std::slice::from_ref(&layer));
+    let digest = spawnpoint_images::Digest::of(&layer.sent);
+    let partial = test.dir.path().join("images/partial").join(digest.file_name());
+    for damaged in [vec![0; 100_000], vec![7; layer.sent.len()], vec![7; layer.sent.len() + 1]] {
+        fs::write(&partial, damaged).unwrap();
+        pull(&test, &fake, "v1").await;
+        assert!(test.entries("partial").is_empty());
+        test.store.prune(PruneWhat::Unused).unwrap();
+    }
+}
+
 #[test]
 fn a_newer_store_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
