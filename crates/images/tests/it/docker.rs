@@ -206,7 +206,7 @@ async fn equals_docker(reference: &Reference) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_docker_builds_looks_as_docker_shows_it() {
-    if !root() || !have(&["docker-registry"]) || !have_docker() {
+    if !root() || !have(&["docker-registry", "busybox"]) || !have_docker() {
         return;
     }
     let registry = Registry::start(false).await;
@@ -252,7 +252,7 @@ fn buildah(work: &Path, args: &[&str]) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_buildah_builds_looks_as_docker_shows_it() {
-    if !root() || !have(&["docker-registry", "buildah"]) || !have_docker() {
+    if !root() || !have(&["docker-registry", "busybox", "buildah"]) || !have_docker() {
         return;
     }
     let (registry, other) = (Registry::start(false).await, Registry::start(false).await);
@@ -324,7 +324,7 @@ async fn zstd_is_the_same(zstd: &Reference, plain: &Reference) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_umoci_builds_looks_as_docker_shows_it() {
-    if !root() || !have(&["docker-registry", "umoci", "skopeo"]) || !have_docker() {
+    if !root() || !have(&["docker-registry", "busybox", "umoci", "skopeo"]) || !have_docker() {
         return;
     }
     let registry = Registry::start(false).await;
@@ -364,7 +364,7 @@ async fn what_umoci_builds_looks_as_docker_shows_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_registry_with_a_login_serves_who_has_it() {
-    if !root() || !have(&["docker-registry", "umoci", "skopeo"]) {
+    if !root() || !have(&["docker-registry", "busybox", "umoci", "skopeo"]) {
         return;
     }
     let registry = Registry::start(true).await;
