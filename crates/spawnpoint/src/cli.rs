@@ -47,6 +47,11 @@ pub enum Command {
     },
     /// Show the whole loop: deploy a real game server over HTTP, play it over UDP, stop it
     Demo,
+    /// Look whether deployments can run on this machine, and say what is missing; exit code 1 if they cannot
+    Doctor,
+    /// Bring images into the embedded runtime's store, list and remove them
+    #[command(subcommand)]
+    Image(ImageCommand),
     /// Count the violations of every invariant; exit code 1 if there are any
     Audit,
     /// Tell the whole course of a deployment, live or ended: how it ended, why, when what happened, the end of its log
@@ -125,6 +130,45 @@ pub enum ConfigCommand {
     Check,
     /// Print every option with its default and its explanation
     PrintDefault,
+}
+
+/// Images of the embedded runtime.
+#[derive(Debug, Subcommand)]
+pub enum ImageCommand {
+    /// Take images from a file of `docker save` or an OCI layout (a folder or an archive)
+    Import {
+        /// The file or folder
+        path: PathBuf,
+        /// A name for an image that has none, as registry.example.com/game:1
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+    },
+    /// Take the game server that this binary carries, which `demo` plays with: for tries of your own
+    Demo,
+    /// Bring an image from its registry
+    Pull {
+        /// Its name, as registry.example.com/game:1
+        name: String,
+        /// Login name
+        #[arg(long, requires = "password_file")]
+        username: Option<String>,
+        /// A file with the login secret
+        #[arg(long, value_name = "FILE", requires = "username")]
+        password_file: Option<PathBuf>,
+    },
+    /// List all images
+    Ls,
+    /// Remove an image, or one of its names
+    Rm {
+        /// A name, or a digest
+        name: String,
+    },
+    /// Remove images that no name leads to and nothing runs from
+    Prune {
+        /// Also those that have a name
+        #[arg(long)]
+        all: bool,
+    },
 }
 
 /// Webhooks.

@@ -33,7 +33,7 @@ pub use env::Variables;
 pub use fleets::PrivateFleet;
 pub use kernel::KernelPorts;
 pub use names::{Acme, CertificateFiles, Dns, Tls};
-pub use plan::{DriverPlan, Endpoint, HostPlan, Plan, TlsFiles};
+pub use plan::{DriverPlan, Endpoint, HostPlan, Plan, TlsFiles, default_docker};
 pub use problem::Problem;
 pub use values::{
     CapacityText, DriverKind, HttpUrl, LogFormat, LogLevel, NetworkText, PortRange, SecurityKind, StoreUrl,

@@ -16,8 +16,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::Method;
 use serde_json::{Value, json};
 use spawnpoint_driver::{Driver, LogFrom};
-use spawnpoint_driver_docker::DockerEngine;
-use spawnpoint_driver_docker::image_archive::SingleBinaryImage;
 use spawnpoint_model::{DeploymentId, WorkloadId};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::mpsc;
@@ -27,12 +25,13 @@ use crate::config::{self, Config, KernelPorts, Loaded, Overrides, Variables};
 use crate::console::print;
 use crate::failure::Failure;
 use crate::http::Api;
+use crate::local::LocalEngine;
 use crate::server::Server;
 
 /// The game server that the binary carries: `crates/game`, compiled static by `build.rs`.
-const GAME: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/game"));
+pub const GAME: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/game"));
 /// The image that is made of it; it has the name that the API makes of registry, image and tag.
-const IMAGE: &str = concat!("localhost/spawnpoint-demo:", env!("CARGO_PKG_VERSION"));
+pub const IMAGE: &str = concat!("localhost/spawnpoint-demo:", env!("CARGO_PKG_VERSION"));
 /// For each step that waits.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks at a status: twice slower than the API's limit.
@@ -56,7 +55,7 @@ pub async fn demo() -> Result<(), Failure> {
     let engine = server.hosts.local_engines.first().cloned();
     let driver = server.hosts.setups.first().map(|setup| setup.driver.clone());
     let (Some(engine), Some(driver)) = (engine, driver) else {
-        return Err(Failure::new("there is no local Docker engine"));
+        return Err(Failure::new("there is nothing on this machine that runs containers"));
     };
     let played = tokio::select! {
         played = Box::pin(play(&mut stage, &server, &engine, &driver)) => played,
@@ -90,12 +89,11 @@ fn configuration(dir: &Path) -> Result<Loaded, Failure> {
 async fn play(
     stage: &mut Stage,
     server: &Server,
-    engine: &Arc<DockerEngine>,
+    engine: &LocalEngine,
     driver: &Arc<dyn Driver>,
 ) -> Result<(), Failure> {
     stage.begin("making an image of the game server that this binary carries");
-    let image = SingleBinaryImage { reference: IMAGE, binary: GAME, file_name: "game", labels: &[] };
-    engine.load_image(image.archive()?).await?;
+    engine.load_program(IMAGE, GAME, "game").await?;
     stage.done(&format!("image {IMAGE} ({} KiB, one static program, no registry asked)", GAME.len() / 1024));
 
     let api = Api::at(server.running(), server.admin_token.clone())?;
@@ -288,11 +286,11 @@ async fn expect_webhook(
 }
 
 /// Removes whatever of ours is still on the engine.
-async fn tidy(engine: &DockerEngine, driver: &dyn Driver) -> Result<(), Failure> {
+async fn tidy(engine: &LocalEngine, driver: &dyn Driver) -> Result<(), Failure> {
     for left in driver.list().await? {
         driver.remove(left.id).await?;
     }
-    Ok(engine.remove_network().await?)
+    Ok(engine.tidy().await?)
 }
 
 /// A text field of an answer.

@@ -9,6 +9,7 @@ use spawnpoint_driver::Driver;
 use spawnpoint_driver::fake::{FakeConfig, FakeDriver};
 use spawnpoint_driver_docker as docker;
 use spawnpoint_driver_docker::{DockerDriver, DockerEngine, EngineConfig};
+use spawnpoint_driver_oci::{OciDriver, OciEngine};
 use spawnpoint_engine::{Clock as _, HostSetup, SystemClock};
 use spawnpoint_model::site::Host;
 use spawnpoint_model::units::Resources;
@@ -19,6 +20,7 @@ use tokio::net::UdpSocket;
 use crate::added_hosts::Connector;
 use crate::config::{Config, DriverPlan, Endpoint, HostPlan, Plan};
 use crate::failure::Failure;
+use crate::local::{self, LocalEngine};
 use crate::opened::Opened;
 use crate::tls::Fronts;
 
@@ -36,7 +38,7 @@ pub struct Hosts {
     /// What the product works with.
     pub setups: Vec<HostSetup>,
     /// Engines whose containers reach this machine by their gateway.
-    pub local_engines: Vec<Arc<DockerEngine>>,
+    pub local_engines: Vec<LocalEngine>,
     /// Connects hosts that are added later.
     pub connector: Arc<Connector>,
 }
@@ -62,7 +64,7 @@ impl Hosts {
             }
         }
         for engine in &self.local_engines {
-            if let Err(err) = engine.remove_network().await {
+            if let Err(err) = engine.tidy().await {
                 tracing::debug!(error = %err, "the network stays");
             }
         }
@@ -83,8 +85,13 @@ pub async fn connect(
     let mut engines: BTreeMap<Endpoint, Arc<DockerEngine>> = BTreeMap::new();
     let base = Base { store: opened.store.clone(), clock: opened.clock.clone(), fronts };
     let mut setups = Vec::new();
+    let mut embedded = local::Embedded::default();
     for planned in &plan.hosts {
-        let reached = match &planned.driver {
+        let chosen = embedded.choose(config, plan, planned, opened).await?;
+        let reached = match &chosen {
+            DriverPlan::Oci | DriverPlan::Auto => {
+                Reached::embedded(config, planned, embedded.engine(config, plan, opened).await?)
+            }
             DriverPlan::Docker(endpoint) => {
                 let engine = match engines.get(endpoint) {
                     Some(engine) => engine.clone(),
@@ -98,19 +105,18 @@ pub async fn connect(
             }
             DriverPlan::Fake => Reached::fake(planned, planned.capacity, &base).await?,
         };
-        let capacity = match (planned.capacity, &planned.driver) {
+        let capacity = match (planned.capacity, &chosen) {
             (Some(capacity), _) => capacity,
             (None, DriverPlan::Fake) => FAKE_CAPACITY,
-            (None, DriverPlan::Docker(_)) => {
-                measured(planned, reached.driver.as_ref(), &opened.store).await?
-            }
+            (None, _) => measured(planned, reached.driver.as_ref(), &opened.store).await?,
         };
         setups.push(base.setup(planned, capacity, reached));
     }
     let connector = Arc::new(Connector::new(config, plan, base, engines.clone()));
-    let local_engines =
-        engines.into_iter().filter(|(endpoint, _)| endpoint.is_local()).map(|(_, engine)| engine);
-    Ok(Hosts { setups, local_engines: local_engines.collect(), connector })
+    let docker = engines.into_iter().filter(|(endpoint, _)| endpoint.is_local());
+    let docker = docker.map(|(_, engine)| LocalEngine::Docker(engine));
+    let local_engines = embedded.opened().map(LocalEngine::Oci).into_iter().chain(docker).collect();
+    Ok(Hosts { setups, local_engines, connector })
 }
 
 /// How a host is reached.
@@ -135,6 +141,14 @@ impl Reached {
         let callback_url = callback_url(config, endpoint, &engine, store).await;
         let ends_tls = endpoint.is_local() && reaches_containers(planned, &engine).await;
         Self { driver: Arc::new(DockerDriver::new(engine, planned.id.clone())), callback_url, ends_tls }
+    }
+
+    /// By the embedded runtime.
+    fn embedded(config: &Config, planned: &HostPlan, engine: Arc<OciEngine>) -> Self {
+        let given = config.callback.url.as_ref().map(|url| url.as_str().to_owned());
+        let own = || format!("http://{}:{}", engine.gateway(), config.callback.port);
+        let callback_url = Some(given.unwrap_or_else(own));
+        Self { driver: Arc::new(OciDriver::new(engine, planned.id.clone())), callback_url, ends_tls: true }
     }
 
     /// Not at all: it pretends, and pretends to end TLS as well.
@@ -310,7 +324,7 @@ pub async fn measure(driver: &dyn Driver) -> Result<Resources, String> {
 }
 
 /// Notes a fact about a host for a start at which the host is away. If that fails, only such a start is worse off.
-async fn remember(store: &Store, setting: &str, value: &str) {
+pub async fn remember(store: &Store, setting: &str, value: &str) {
     if !store.is_writable() || store.find_setting(setting).await.ok().flatten().as_deref() == Some(value) {
         return;
     }

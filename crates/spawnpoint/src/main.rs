@@ -13,12 +13,15 @@ mod cli;
 mod config;
 mod console;
 mod demo;
+mod doctor;
 mod failure;
 mod geoip;
 mod hosts;
 mod http;
+mod images;
 mod inspect;
 mod keys;
+mod local;
 mod logging;
 mod manage;
 mod names;
@@ -37,8 +40,21 @@ use config::{KernelPorts, Loaded, Log, LogLevel, Overrides, Variables};
 use console::{count, note, print};
 use failure::Failure;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
+    // Before any thread: this process may be the embedded runtime's zygote, which forks.
+    if let Some(code) = spawnpoint_driver_oci::zygote_main() {
+        return code;
+    }
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(command_line()),
+        Err(err) => {
+            note(&format!("error: no threads can be started: {err}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn command_line() -> ExitCode {
     let Cli { common, command } = Cli::parse();
     // Fails only if there is one already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -74,6 +90,11 @@ async fn run(common: Common, command: Command) -> Result<bool, Failure> {
             logging::start(&Log { level: LogLevel::warnings(), ..Log::default() });
             Box::pin(demo::demo()).await?;
         }
+        Command::Doctor => {
+            logging::start(&Log { level: LogLevel::warnings(), ..Log::default() });
+            return Ok(Box::pin(doctor::doctor()).await);
+        }
+        Command::Image(command) => Box::pin(images::command(&load(None)?.config, &command)).await?,
         Command::Audit => return manage::audit(&load(None)?, &variables).await,
         Command::Inspect { id, json } => inspect::inspect(&load(None)?, &variables, &id, json).await?,
         Command::Token(command) => manage::token(&load(None)?, &variables, &command).await?,

@@ -14,7 +14,6 @@ use spawnpoint_api::serve::{ServeOptions, serve};
 use spawnpoint_api::{
     ApiConfig, ApiState, RateLimits, callback_router, render_session, render_status, router,
 };
-use spawnpoint_driver_docker::DockerEngine;
 use spawnpoint_engine::image_tags::OwnRegistry;
 use spawnpoint_engine::metrics::Settings;
 use spawnpoint_engine::positions::NoPositions;
@@ -33,6 +32,7 @@ use crate::failure::Failure;
 use crate::geoip::GeoDatabase;
 use crate::hosts::{self, Hosts};
 use crate::keys;
+use crate::local::LocalEngine;
 use crate::names;
 use crate::opened::{Mode, Opened};
 use crate::running::Running;
@@ -244,7 +244,8 @@ fn metrics(config: &Config) -> Settings {
 
 /// Where private addresses of users may lead: what the configuration lists, and everything internal while only this machine
 /// reaches the API (whoever can ask is here already).
-fn networks(config: &Config, listed: &[NetworkText]) -> Vec<Network> {
+#[must_use]
+pub fn networks(config: &Config, listed: &[NetworkText]) -> Vec<Network> {
     let listed = listed.iter().map(|network| network.0);
     if !config.api.listen.ip().is_loopback() {
         return listed.collect();
@@ -339,7 +340,7 @@ pub fn given_token(variables: &Variables) -> Result<Option<Plaintext>, Failure> 
 }
 
 /// Gets the callback listener's address on an engine's gateway, as soon as the engine has one.
-async fn bind_callback(engine: &DockerEngine, port: u16) -> TcpListener {
+async fn bind_callback(engine: &LocalEngine, port: u16) -> TcpListener {
     let mut told = false;
     loop {
         let problem = match engine.gateway().await {

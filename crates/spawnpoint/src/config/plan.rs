@@ -62,6 +62,10 @@ pub struct HostPlan {
 /// What runs workloads on a host.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DriverPlan {
+    /// The embedded runtime on this machine, or this machine's Docker engine where it cannot run.
+    Auto,
+    /// The embedded runtime on this machine.
+    Oci,
     /// A Docker engine.
     Docker(Endpoint),
     /// Pretends, in memory.
@@ -156,6 +160,8 @@ impl fmt::Display for Endpoint {
 impl fmt::Display for DriverPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Oci => f.write_str("oci"),
             Self::Docker(endpoint) => write!(f, "docker at {endpoint}"),
             Self::Fake => f.write_str("fake"),
         }
@@ -201,21 +207,43 @@ impl Config {
 
 impl HostPlan {
     /// Whether it is on this machine, as far as can be told.
-    pub(super) fn is_local(&self) -> bool {
+    #[must_use]
+    pub fn is_local(&self) -> bool {
         match &self.driver {
             DriverPlan::Docker(endpoint) => endpoint.is_local(),
-            DriverPlan::Fake => true,
+            DriverPlan::Auto | DriverPlan::Oci | DriverPlan::Fake => true,
         }
     }
+
+    /// What its workloads share with those of other hosts: the machine, or an engine elsewhere. `None`: nothing.
+    fn shared(&self) -> Option<String> {
+        match &self.driver {
+            DriverPlan::Fake => None,
+            DriverPlan::Docker(endpoint) if !endpoint.is_local() => Some(format!("the engine at {endpoint}")),
+            DriverPlan::Docker(Endpoint::Unix(path)) if path.as_os_str() != DOCKER_SOCKET => {
+                Some(format!("the engine at unix://{}", path.display()))
+            }
+            DriverPlan::Docker(endpoint @ Endpoint::Tcp { .. }) => Some(format!("the engine at {endpoint}")),
+            DriverPlan::Auto | DriverPlan::Oci | DriverPlan::Docker(Endpoint::Unix(_)) => {
+                Some("this machine".to_owned())
+            }
+        }
+    }
+}
+
+/// Docker's default socket, for hosts that are run automatically where the embedded runtime cannot run.
+#[must_use]
+pub fn default_docker() -> Endpoint {
+    Endpoint::Unix(DOCKER_SOCKET.into())
 }
 
 impl Plan {
     /// Checks the last host against the kernel and against those before it with which it shares an engine.
     pub(super) fn check_newest_host(&self, key: &str, kernel: &KernelPorts) -> Result<(), Problem> {
         let Some((newest, before)) = self.hosts.split_last() else { return Ok(()) };
-        let DriverPlan::Docker(endpoint) = &newest.driver else { return Ok(()) };
+        let Some(shared) = newest.shared() else { return Ok(()) };
         let range = PortRange(newest.port_range.clone());
-        if endpoint.is_local()
+        if newest.is_local()
             && let Some(port) = kernel.first_taken(&range.0)
         {
             let text = format!(
@@ -224,10 +252,10 @@ impl Plan {
             );
             return Err(Problem::at(format!("{key}.port_range"), text));
         }
-        for other in before.iter().filter(|other| other.driver == newest.driver) {
+        for other in before.iter().filter(|other| other.shared().as_ref() == Some(&shared)) {
             if range.overlaps(&other.port_range) {
                 let text = format!(
-                    "{range} of host {:?} overlaps {} of host {:?}, and both stand on the engine at {endpoint}",
+                    "{range} of host {:?} overlaps {} of host {:?}, and both stand on {shared}",
                     newest.id,
                     PortRange(other.port_range.clone()),
                     other.id
@@ -236,7 +264,7 @@ impl Plan {
             }
             if newest.capacity.is_none() || other.capacity.is_none() {
                 let text = format!(
-                    "hosts {:?} and {:?} share the engine at {endpoint}: say what may be given out on each, \
+                    "hosts {:?} and {:?} share {shared}: say what may be given out on each, \
                      as capacity = {{ cpu_units = 2048, memory_mib = 2048 }}",
                     other.id, newest.id
                 );
@@ -286,7 +314,7 @@ impl Host {
         let driver = self.driver_plan(site_driver).map_err(|(field, text)| at(field, text))?;
         let reachable = match &driver {
             DriverPlan::Docker(endpoint) => endpoint.address(),
-            DriverPlan::Fake => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            DriverPlan::Auto | DriverPlan::Oci | DriverPlan::Fake => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         };
         let public_address = self.public_address.or(reachable).ok_or_else(|| {
             at(
@@ -322,12 +350,16 @@ impl Host {
     fn driver_plan(&self, site_driver: DriverKind) -> Result<DriverPlan, (&'static str, String)> {
         let unbuilt = |name: &str| {
             let text = format!(
-                "{name:?} is planned, but not part of this release; use \"auto\", \"docker\" or \"fake\""
+                "{name:?} is planned, but not part of this release; use \"auto\", \"oci\", \"docker\" or \"fake\""
             );
             Err(("driver", text))
         };
         match self.driver.unwrap_or(site_driver) {
-            DriverKind::Oci => unbuilt("oci"),
+            DriverKind::Oci if self.endpoint.is_some() || self.tls.is_some() => {
+                let field = if self.endpoint.is_some() { "endpoint" } else { "tls" };
+                Err((field, "the embedded runtime runs on this machine and has no endpoint".into()))
+            }
+            DriverKind::Oci => Ok(DriverPlan::Oci),
             DriverKind::Kubernetes => unbuilt("kubernetes"),
             DriverKind::Fake if self.endpoint.is_some() => {
                 Err(("endpoint", "a fake host has no endpoint".into()))
@@ -343,7 +375,8 @@ impl Host {
                 None if self.tls.is_some() => {
                     Err(("tls", "tls needs an endpoint = \"tcp://ADDRESS:PORT\"".into()))
                 }
-                None => Ok(DriverPlan::Docker(Endpoint::Unix(DOCKER_SOCKET.into()))),
+                None if self.driver.unwrap_or(site_driver) == DriverKind::Auto => Ok(DriverPlan::Auto),
+                None => Ok(DriverPlan::Docker(default_docker())),
             },
         }
     }

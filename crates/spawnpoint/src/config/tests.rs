@@ -201,7 +201,11 @@ fn site(hosts: &str) -> String {
 fn a_mistake_in_a_host_names_its_line() {
     let capacity = "capacity = { cpu_units = 1024, memory_mib = 1024 }";
     let cases = [
-        (String::from("[[site.host]]\nname = \"h\"\ndriver = \"oci\"\n"), &["line 8", "driver", "planned"][..]),
+        (String::from("[[site.host]]\nname = \"h\"\ndriver = \"kubernetes\"\n"), &["line 8", "driver", "planned"][..]),
+        (
+            String::from("[[site.host]]\nname = \"h\"\ndriver = \"oci\"\nendpoint = \"unix:///x\"\n"),
+            &["endpoint", "this machine"][..],
+        ),
         ("[[site.host]]\nname = \"h\"\ndriver = \"podman\"\n".into(), &["line 8", "`podman`", "`docker`"]),
         ("[[site.host]]\nname = \"h\"\nendpoint = \"tcp://192.0.2.1:2376\"\n".into(), &["line 8", "needs tls"]),
         ("[[site.host]]\nname = \"h\"\nendpoint = \"192.0.2.1\"\n".into(), &["line 8", "tcp://ADDRESS:PORT"]),

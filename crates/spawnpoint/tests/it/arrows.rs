@@ -11,6 +11,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("driver", &["model"]),
     ("driver-docker", &["driver", "model"]),
+    ("images", &["model"]),
+    ("network", &["model"]),
+    ("driver-oci", &["driver", "images", "network", "model"]),
     ("store", &["model"]),
     ("engine", &["model", "driver", "store"]),
     ("api", &["model", "engine"]),
@@ -18,7 +21,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("dns", &[]),
     ("tls", &[]),
     // The one place that names a concrete driver.
-    ("spawnpoint", &["model", "driver", "driver-docker", "store", "engine", "api", "dns", "tls"]),
+    (
+        "spawnpoint",
+        &["model", "driver", "driver-docker", "driver-oci", "images", "store", "engine", "api", "dns", "tls"],
+    ),
     // The demo's game server is a program of its own.
     ("game", &[]),
     // Speaks HTTP only: what it could not do over HTTP, no client can.

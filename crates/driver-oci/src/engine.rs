@@ -1,0 +1,257 @@
+//! What all hosts of this machine share: images, networks, the zygote, the folder of workloads.
+//!
+//! ```text
+//! <data>/oci/images      the image store
+//!            containers  a folder for each workload (records.rs)
+//!            trash       what is being deleted
+//! <run>      sockets, slots, hints (zygote.rs); net/: networks
+//! ```
+//!
+//! It remembers nothing that is not on disk: whatever is kept in memory is a shortcut to a process that is looked at again.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use spawnpoint_driver::DriverError;
+use spawnpoint_driver::bulkhead::Bulkhead;
+use spawnpoint_images::Store;
+use spawnpoint_model::{Cidr, InstallationId, WorkloadId};
+use spawnpoint_network::{Network, NetworkConfig, Unsupported};
+use tokio::sync::broadcast;
+
+use crate::cgroup::Hierarchies;
+use crate::client::Client;
+use crate::zygote::{self, Options};
+use crate::{host, records};
+
+/// Starts and removals at once: beyond that they only slow each other down.
+const HEAVY_PLACES: usize = 32;
+/// Hints that may wait for a watcher; one that comes later than that looks at everything.
+const HINTS: usize = 1024;
+/// Locks of workloads are thrown away when there are more than this.
+const LOCKS_MAX: usize = 4096;
+
+/// How the embedded runtime is set up.
+#[derive(Clone, Debug)]
+pub struct OciConfig {
+    /// What it keeps.
+    pub dir: PathBuf,
+    /// What lives as long as the machine runs: sockets, networks. Best on a tmpfs.
+    pub run: PathBuf,
+    /// Whose workloads it runs.
+    pub installation: InstallationId,
+    /// The one TCP port of the host that workloads may reach: Spawnpoint's callback listener.
+    pub callback_port: Option<u16>,
+    /// The ports of the host that are published, as a rule.
+    pub port_range: std::ops::RangeInclusive<u16>,
+    /// Where workloads have their addresses; `None` = found.
+    pub subnet: Option<Cidr>,
+    /// The binary that becomes the zygote: the product's own.
+    pub program: PathBuf,
+    /// Networks and supervisors that are kept ready.
+    pub pool: usize,
+}
+
+/// The embedded runtime of one installation on this machine.
+pub struct OciEngine {
+    pub(crate) config: OciConfig,
+    pub(crate) images: Store,
+    pub(crate) network: Network,
+    pub(crate) client: Client,
+    pub(crate) hierarchies: Hierarchies,
+    pub(crate) heavy: Bulkhead,
+    pub(crate) hints: broadcast::Sender<WorkloadId>,
+    pub(crate) processes: Mutex<HashMap<WorkloadId, records::StateRecord>>,
+    locks: Mutex<HashMap<WorkloadId, Arc<tokio::sync::Mutex<()>>>>,
+    trash: AtomicU64,
+    watching: tokio::task::JoinHandle<()>,
+}
+
+/// The first eight letters and digits of an installation's id: short enough for names of kernel objects.
+#[must_use]
+pub fn short(installation: &InstallationId) -> String {
+    let kept = installation.as_str().chars().filter(char::is_ascii_alphanumeric);
+    kept.map(|c| c.to_ascii_lowercase()).take(8).collect()
+}
+
+/// The folder for what runs that is used if nobody says: on a tmpfs where there is one.
+#[must_use]
+pub fn default_run_dir(installation: &InstallationId) -> PathBuf {
+    Path::new("/run").join(format!("spawnpoint-{}", short(installation)))
+}
+
+/// A folder that is closed to other users of the machine.
+fn private(dir: &Path) -> Result<(), Unsupported> {
+    let refused = |error: io::Error| Unsupported(format!("{}: {error}", dir.display()));
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(refused)?;
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(refused)
+}
+
+impl OciEngine {
+    /// Sets it up: finds what was there before, clears what was interrupted, starts the zygote.
+    ///
+    /// # Errors
+    /// Why it cannot run here: one line for the operator.
+    pub async fn open(config: OciConfig, images: Store) -> Result<Arc<Self>, Unsupported> {
+        host::check()?;
+        let short = short(&config.installation);
+        let hierarchies = Hierarchies::find(&short).map_err(Unsupported)?;
+        let config = OciConfig { dir: std::path::absolute(&config.dir).unwrap_or(config.dir), ..config };
+        for dir in [
+            &config.dir,
+            &config.dir.join("containers"),
+            &config.dir.join("trash"),
+            &config.run,
+            &config.run.join("hints"),
+        ] {
+            private(dir)?;
+        }
+        let network = Network::open(NetworkConfig {
+            installation: config.installation.clone(),
+            run_dir: config.run.join("net"),
+            pool_size: config.pool,
+            callback_port: config.callback_port,
+            port_range: config.port_range.clone(),
+            subnet: config.subnet,
+            ipv6: true,
+            open_host_firewall: true,
+        })
+        .await?;
+        for note in network.notes() {
+            tracing::info!("{note}");
+        }
+        let options = Options {
+            run: config.run.clone(),
+            installation: short,
+            identity: program_identity(&config.program),
+            pool: config.pool.clamp(1, zygote::POOL_MAX),
+        };
+        let client = Client::new(config.program.clone(), options);
+        client.ready().await.map_err(|error| Unsupported(error.to_string()))?;
+        let (hints, _) = broadcast::channel(HINTS);
+        let watching = crate::watch::follow(&config.run.join("hints"), hints.clone())
+            .map_err(|error| Unsupported(format!("inotify: {error}")))?;
+        let engine = Arc::new(Self {
+            images,
+            network,
+            client,
+            hierarchies,
+            heavy: Bulkhead::new(HEAVY_PLACES),
+            hints,
+            processes: Mutex::default(),
+            locks: Mutex::default(),
+            trash: AtomicU64::new(0),
+            watching,
+            config,
+        });
+        engine.tidy().await;
+        Ok(engine)
+    }
+
+    /// The address at which workloads see this host: where the callback listener is to be bound.
+    #[must_use]
+    pub fn gateway(&self) -> Ipv4Addr {
+        self.network.gateway()
+    }
+
+    /// What the operator should know: what was changed on the host, what could not be had.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        self.network.notes().to_vec()
+    }
+
+    /// The image store.
+    #[must_use]
+    pub const fn images(&self) -> &Store {
+        &self.images
+    }
+
+    /// For people: which control groups and how many processors.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        format!("{} (control groups {})", env!("CARGO_PKG_VERSION"), self.hierarchies.describe())
+    }
+
+    pub(crate) fn containers(&self) -> PathBuf {
+        self.config.dir.join("containers")
+    }
+
+    pub(crate) fn folder(&self, id: WorkloadId) -> PathBuf {
+        self.containers().join(id.to_string())
+    }
+
+    /// Calls for one workload come one after the other.
+    pub(crate) async fn alone(&self, id: WorkloadId) -> tokio::sync::OwnedMutexGuard<()> {
+        let lock = {
+            let mut locks = self.locks.lock();
+            if locks.len() > LOCKS_MAX {
+                locks.retain(|_, lock| Arc::strong_count(lock) > 1);
+            }
+            Arc::clone(locks.entry(id).or_default())
+        };
+        lock.lock_owned().await
+    }
+
+    pub(crate) fn hint(&self, id: WorkloadId) {
+        // Nobody may be watching.
+        let _ = self.hints.send(id);
+    }
+
+    /// Puts a folder out of sight, whole, and deletes it afterwards.
+    pub(crate) fn discard(&self, folder: &Path) -> io::Result<()> {
+        let number = self.trash.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{}-{number}", std::process::id());
+        let gone = self.config.dir.join("trash").join(name);
+        match fs::rename(folder, &gone) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        }
+        tokio::task::spawn_blocking(move || {
+            // What is left over is found by the next look into the trash.
+            let _ = fs::remove_dir_all(gone);
+        });
+        Ok(())
+    }
+
+    /// Takes everything away that nobody needs while no workload is left: networks, the zygote, control groups. It may be
+    /// opened again afterwards.
+    ///
+    /// # Errors
+    /// What is still there.
+    pub async fn close(&self) -> Result<(), DriverError> {
+        self.client.quit().await?;
+        tokio::time::timeout(Duration::from_secs(5), async {
+            while !self.slots_are_free() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+        .map_err(|_| DriverError::Timeout)?;
+        self.tidy_slots();
+        self.hierarchies.remove_parents();
+        let removed = Network::remove_all(&self.config.installation, &self.config.run.join("net")).await;
+        removed.map_err(|error| DriverError::Internal(error.to_string()))?;
+        // Only what is ours and empty by now.
+        let _ = fs::remove_dir_all(&self.config.run);
+        Ok(())
+    }
+}
+
+impl Drop for OciEngine {
+    fn drop(&mut self) {
+        self.watching.abort();
+    }
+}
+
+/// Which binary the zygote has to be.
+fn program_identity(program: &Path) -> String {
+    if program == Path::new("/proc/self/exe") { zygote::identity() } else { zygote::identity_of(program) }
+}

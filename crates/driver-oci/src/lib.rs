@@ -1,0 +1,54 @@
+//! Runs workloads itself: containers without a daemon.
+//!
+//! What it is for: the [`Driver`](spawnpoint_driver::Driver) contract on this very machine, with nothing installed: images from
+//! `spawnpoint-images`, networks from `spawnpoint-network`, containers made here.
+//!
+//! What it must not know: the store, the engine, Edgegap, another driver.
+//!
+//! ```text
+//! control plane (tokio)                 zygote: the same binary, one thread, started once, outlives the control plane
+//!   OciEngine ── socket, descriptor ──▶   fork ─▶ supervisor, one for each workload: log, deadlines, the end; outlives both
+//!     images: unpacked layers                        └─ clone3 ─▶ the container's first process: root, privileges, exec
+//!     network: a namespace, ports
+//! ```
+//!
+//! Entry points: [`zygote_main`] first of all in `main`; [`OciEngine::open`] once, then [`OciDriver::new`] for each host of the
+//! config; [`host::findings`] for whoever wants to know why it cannot run.
+//!
+//! How it keeps the contract: every workload has a folder, made first and taken away last, and the truth is what stands there
+//! ([`records`]) and in the kernel. Supervisors and their children are made ahead of time (a few wait), so a start is: a frame
+//! over a socket, an overlay, an exec.
+//!
+//! Nothing forks in a process with threads: the zygote and everything below it have one.
+#![expect(
+    unsafe_code,
+    reason = "fork, clone3, exec and filters of system calls have no safe form; each block says why it is sound"
+)]
+
+mod cgroup;
+mod client;
+mod driver;
+mod engine;
+mod error;
+pub mod host;
+mod init;
+mod janitor;
+mod log;
+mod logs;
+mod profile;
+mod protocol;
+pub mod records;
+mod root;
+mod seccomp;
+mod sockets;
+mod supervisor;
+mod sys;
+mod user;
+mod watch;
+mod zygote;
+
+pub use driver::OciDriver;
+pub use engine::{OciConfig, OciEngine, default_run_dir, short};
+pub use spawnpoint_images::Store as ImageStore;
+pub use spawnpoint_network::Unsupported;
+pub use zygote::zygote_main;

@@ -1,0 +1,461 @@
+//! The one process that a container needs besides its own: made ahead of time by a fork of the zygote, it waits for a workload,
+//! starts it, and stays until it has ended. It survives the control plane and the zygote.
+//!
+//! ```text
+//! zygote ─fork─▶ slot: group, pipes, child (init.rs) ─▶ accept ─▶ Start ─▶ limits, ports, state.json ─▶ "go" ─▶ Started
+//!                                                                                                            │
+//!     log.<n> ◀── output of the child ──┐                                                                    ▼
+//!     "stop", "kill" on `ctl` ──────────┼──────────────────────── one loop, one thread ◀─────────────────────┘
+//!     end of the child, deadline ───────┘           └─▶ exit.json, a hint, groups removed, the end
+//! ```
+//!
+//! What it must not do: wait for anybody. A disk that is full loses log, a control plane that is silent loses answers.
+
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::net::{Ipv4Addr, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use libc::sock_filter;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::OFlags;
+use rustix::process::{PidfdFlags, Signal, WaitId, WaitIdOptions};
+
+use crate::cgroup::{Hierarchies, Limits};
+use crate::init::{self, Birth};
+use crate::protocol::{self, Received, Refusal, Reply, Request, Start};
+use crate::records::{self, ExitRecord, StateRecord};
+use crate::{log, sys};
+
+/// Namespaces that a child is born in. Its network is entered later, its group's when it has joined it.
+const NAMESPACES: u64 =
+    (libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS) as u64;
+/// Whoever speaks to a supervisor does so at once.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Connections at once that wait for the end.
+const WAITING_MAX: usize = 16;
+/// Bytes of a command.
+const COMMAND_MAX: usize = 64;
+/// Bytes of output that are read at once between two looks at everything else.
+const READS: usize = 16;
+
+/// What all supervisors of a zygote share.
+pub struct Shared {
+    /// The folder of sockets, stages and slots.
+    pub run: PathBuf,
+    /// Where control groups are.
+    pub hierarchies: Hierarchies,
+    /// What containers see of them.
+    pub cgroup_mounts: Vec<String>,
+    /// The filter of system calls.
+    pub filter: Vec<sock_filter>,
+    /// Which binary this is.
+    pub identity: String,
+}
+
+/// Where it takes a workload from, and whom it tells that it did.
+pub struct Post {
+    /// Shared by all that wait.
+    pub listener: UnixListener,
+    /// To the zygote: `t` = taken, `q` = quit.
+    pub zygote: OwnedFd,
+    /// The zygote.
+    pub zygote_pid: i32,
+}
+
+/// A child that waits for a program, and what belongs to it.
+struct Slot {
+    name: String,
+    /// Held for life: whoever finds it free may take the slot's groups away.
+    _lock: File,
+    child: sys::Child,
+    talk: UnixStream,
+    output: [OwnedFd; 2],
+}
+
+/// Lives a supervisor's life. Never comes back.
+pub fn live(shared: &Shared, post: Post, name: &str) -> ! {
+    // With the zygote ends who waits for work.
+    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+    let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get());
+    if parent != Some(post.zygote_pid) || rustix::process::setsid().is_err() {
+        sys::leave(2);
+    }
+    sys::reset_signals();
+    sys::ignore_signals(&[libc::SIGPIPE, libc::SIGHUP, libc::SIGINT, libc::SIGTERM]);
+    let slot = Slot::make(shared, name);
+    let Some((connection, received, start)) = wait_for_work(shared, &post) else { sys::leave(0) };
+    let _ = rustix::process::set_parent_process_death_signal(None);
+    drop(post);
+    let slot = match slot {
+        Ok(slot) => slot,
+        Err(error) => {
+            shared.hierarchies.group(name).kill();
+            let _ = shared.hierarchies.group(name).remove();
+            answer(
+                &connection,
+                &Reply::Failed(Refusal::Internal(format!("no container can be prepared: {error}"))),
+            );
+            sys::leave(1);
+        }
+    };
+    let code = match run(shared, slot, &connection, received, &start) {
+        Ok(running) => {
+            answer(&connection, &Reply::Started);
+            let Start { dir, id, .. } = start;
+            drop(connection);
+            running.supervise(shared, &dir, &id)
+        }
+        Err(refusal) => {
+            shared.hierarchies.group(name).kill();
+            let _ = shared.hierarchies.group(name).remove();
+            let _ = std::fs::remove_file(shared.run.join("slots").join(name));
+            answer(&connection, &Reply::Failed(refusal));
+            1
+        }
+    };
+    sys::leave(code)
+}
+
+fn answer(connection: &UnixStream, reply: &Reply) {
+    if let Ok(frame) = protocol::frame(reply, &[]) {
+        // Whoever asked may be gone; the records tell as much.
+        let _ = protocol::send(connection, &frame, None);
+    }
+}
+
+/// Answers questions until there is work. `None`: the zygote is to end.
+fn wait_for_work(shared: &Shared, post: &Post) -> Option<(UnixStream, Received, Start)> {
+    loop {
+        let Ok((connection, _)) = post.listener.accept() else { return None };
+        let _ = connection.set_read_timeout(Some(PATIENCE));
+        let _ = connection.set_write_timeout(Some(PATIENCE));
+        let Ok(Some(received)) = protocol::receive(&connection) else { continue };
+        match serde_json::from_slice(received.json()) {
+            Ok(Request::Hello) => {
+                let identity = shared.identity.clone();
+                answer(&connection, &Reply::Hello { identity, zygote: post.zygote_pid });
+            }
+            Ok(Request::Quit) => {
+                let _ = rustix::io::write(&post.zygote, b"q0000");
+                answer(&connection, &Reply::Quitting);
+            }
+            Ok(Request::Start(start)) => {
+                let [a, b, c, d] = std::process::id().to_le_bytes();
+                let _ = rustix::io::write(&post.zygote, &[b't', a, b, c, d]);
+                return Some((connection, received, *start));
+            }
+            Err(error) => {
+                answer(&connection, &Reply::Failed(Refusal::Internal(format!("not understood: {error}"))));
+            }
+        }
+    }
+}
+
+impl Slot {
+    fn make(shared: &Shared, name: &str) -> Result<Self, String> {
+        let failed = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
+        let slots = shared.run.join("slots");
+        let draft = slots.join(format!(".{name}"));
+        let lock = File::create(&draft).map_err(failed("slot"))?;
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+            .map_err(|error| format!("slot: {error}"))?;
+        // It gets its name when it is held: nobody finds it free in between.
+        std::fs::rename(&draft, slots.join(name)).map_err(failed("slot"))?;
+        let group = shared.hierarchies.group(name);
+        group.create().map_err(failed("control groups"))?;
+        let pipe = || {
+            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+                .map_err(|error| format!("pipe: {error}"))
+        };
+        let ((out, child_out), (err, child_err)) = (pipe()?, pipe()?);
+        let (mut talk, child_talk) = UnixStream::pair().map_err(failed("socket"))?;
+        let birthplace = group.birthplace().map(File::open).transpose().map_err(failed("control groups"))?;
+        let born =
+            sys::split(NAMESPACES, birthplace.as_ref().map(AsFd::as_fd)).map_err(failed("namespaces"))?;
+        let Some(child) = born else {
+            drop((talk, out, err, birthplace));
+            init::live(Birth {
+                run: &shared.run,
+                group,
+                cgroups: &shared.cgroup_mounts,
+                filter: &shared.filter,
+                talk: child_talk,
+                output: [child_out, child_err],
+            })
+        };
+        drop((child_talk, child_out, child_err));
+        let _ = talk.set_read_timeout(Some(Duration::from_secs(60)));
+        let mut letter = [0];
+        match talk.read(&mut letter) {
+            Ok(1) if letter == [init::READY] => {}
+            _ => {
+                let mut text = String::new();
+                let _ = talk.read_to_string(&mut text);
+                return Err(if text.is_empty() { "the child has ended".to_owned() } else { text });
+            }
+        }
+        for fd in [&out, &err] {
+            let flags = rustix::fs::fcntl_getfl(fd).unwrap_or(OFlags::empty());
+            let _ = rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK);
+        }
+        Ok(Self { name: name.to_owned(), _lock: lock, child, talk, output: [out, err] })
+    }
+}
+
+/// A workload that runs.
+struct Running {
+    slot: Slot,
+    writer: log::Writer,
+    control: UnixListener,
+    _lock: File,
+    ports: Vec<OwnedFd>,
+}
+
+fn now() -> i64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    time.tv_sec * 1_000_000 + time.tv_nsec / 1000
+}
+
+/// Milliseconds of a clock that nobody sets.
+fn uptime() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    u64::try_from(time.tv_sec * 1000 + time.tv_nsec / 1_000_000).unwrap_or(0)
+}
+
+/// Starts the workload.
+fn run(
+    shared: &Shared,
+    mut slot: Slot,
+    _connection: &UnixStream,
+    received: Received,
+    start: &Start,
+) -> Result<Running, Refusal> {
+    let internal = |what: &str, error: io::Error| Refusal::Internal(format!("{what}: {error}"));
+    let lock =
+        records::lock(&start.dir).map_err(|error| internal("folder", error))?.ok_or(Refusal::UnderWay)?;
+    // Both go on at once: the child puts its root together, we do the rest.
+    protocol::send(&slot.talk, &received.frame, received.fd.as_ref().map(AsFd::as_fd))
+        .map_err(|error| internal("child", error))?;
+    drop(received);
+    let limits = Limits { memory: start.memory, cpu_units: start.cpu_units, pids: start.pids };
+    shared.hierarchies.group(&slot.name).limit(limits).map_err(|error| internal("limits", error))?;
+    let ports = start.ports.iter().map(|(port, udp)| hold(*port, *udp)).collect::<Result<Vec<_>, _>>()?;
+    let control = control_socket(&start.dir).map_err(|error| internal("control socket", error))?;
+    let ticks = records::ticks(slot.child.pid).unwrap_or(0);
+    let state = StateRecord {
+        pid: slot.child.pid,
+        ticks,
+        boot: records::boot(),
+        slot: slot.name.clone(),
+        started_at: now(),
+    };
+    records::write(&start.dir, records::STATE, &state).map_err(|error| match error.raw_os_error() {
+        Some(libc::ENOSPC) => Refusal::NoRoom(error.to_string()),
+        _ => internal("record", error),
+    })?;
+    let writer = log::Writer::new(&start.dir);
+    let outcome = slot.talk.write_all(&[init::GO]);
+    let mut told = Vec::new();
+    // The child's end is closed by its becoming the program, or after it has told why not.
+    let read = slot.talk.read_to_end(&mut told);
+    let refusal = match (outcome, read, told.split_first()) {
+        (Ok(()), Ok(_), None) => {
+            return Ok(Running { slot, writer, control, _lock: lock, ports });
+        }
+        (_, _, Some((letter, text))) => {
+            let text = String::from_utf8_lossy(text).into_owned();
+            match *letter {
+                init::IMAGE => Refusal::Start(text),
+                init::FULL => Refusal::NoRoom(text),
+                _ => Refusal::Internal(text),
+            }
+        }
+        (Err(error), ..) | (_, Err(error), _) => internal("child", error),
+    };
+    let _ = std::fs::remove_file(start.dir.join(records::STATE));
+    let _ = std::fs::remove_file(start.dir.join(records::CONTROL));
+    Err(refusal)
+}
+
+/// Keeps a host port from everybody else, as a listening program would.
+fn hold(port: u16, udp: bool) -> Result<OwnedFd, Refusal> {
+    let address = (Ipv4Addr::UNSPECIFIED, port);
+    let bound = if udp { UdpSocket::bind(address).map(OwnedFd::from) } else { bind_tcp(port) };
+    bound.map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => Refusal::PortBusy { port, udp },
+        _ => Refusal::Internal(format!("host port {port}: {error}")),
+    })
+}
+
+/// Bound and not listening. A connection that was there before does not matter, somebody who listens does.
+fn bind_tcp(port: u16) -> io::Result<OwnedFd> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+    let socket =
+        rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    let address = std::net::SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port);
+    // Two that are bound with this may share a port until one listens; so it is asked without it first.
+    match rustix::net::bind(&socket, &address) {
+        Ok(()) => Ok(socket),
+        Err(rustix::io::Errno::ADDRINUSE) => {
+            sockopt::set_socket_reuseaddr(&socket, true)?;
+            rustix::net::bind(&socket, &address)?;
+            Ok(socket)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Reached by the folder's descriptor: paths of sockets are short, folders of data need not be.
+fn control_socket(dir: &Path) -> io::Result<UnixListener> {
+    let folder = File::open(dir)?;
+    let path = format!("/proc/self/fd/{}/{}", folder.as_raw_fd(), records::CONTROL);
+    let _ = std::fs::remove_file(&path);
+    let listener = UnixListener::bind(path)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+impl Running {
+    /// Until it has ended, and everything of it is written down.
+    fn supervise(mut self, shared: &Shared, dir: &Path, id: &str) -> i32 {
+        let mut waiting: Vec<UnixStream> = Vec::new();
+        let mut deadline: Option<u64> = None;
+        let mut open = [true, true];
+        let mut buffer = vec![0; log::PIECE_MAX].into_boxed_slice();
+        loop {
+            let ended = {
+                let none = PollFlags::empty();
+                let wanted = |open: bool| if open { PollFlags::IN } else { none };
+                let mut fds = [
+                    PollFd::new(&self.slot.child.pidfd, PollFlags::IN),
+                    PollFd::new(&self.control, PollFlags::IN),
+                    PollFd::new(&self.slot.output[0], wanted(open[0])),
+                    PollFd::new(&self.slot.output[1], wanted(open[1])),
+                ];
+                // A stream that is closed would wake us for ever.
+                let watched = if open == [false, false] { 2 } else { 4 };
+                let timeout = deadline.map(|at| milliseconds(at.saturating_sub(uptime())));
+                let _ = rustix::event::poll(&mut fds[..watched], timeout.as_ref());
+                !fds[0].revents().is_empty()
+            };
+            for (stream, open) in open.iter_mut().enumerate() {
+                *open = *open && self.copy_output(stream, &mut buffer, READS);
+            }
+            if ended {
+                break;
+            }
+            self.take_commands(&mut waiting, &mut deadline);
+            if deadline.is_some_and(|at| uptime() >= at) {
+                let _ = rustix::process::pidfd_send_signal(&self.slot.child.pidfd, Signal::KILL);
+                deadline = None;
+            }
+        }
+        let exit = self.note_end(shared, dir, id, &mut buffer);
+        for mut connection in waiting {
+            let _ = connection.write_all(b"ok\n");
+        }
+        i32::from(exit.is_err())
+    }
+
+    /// `false` if the stream has ended.
+    fn copy_output(&mut self, stream: usize, buffer: &mut [u8], reads: usize) -> bool {
+        for _ in 0..reads {
+            match rustix::io::read(&self.slot.output[stream], &mut *buffer) {
+                Ok(0) => return false,
+                Ok(length) => self.writer.write(now(), stream == 1, buffer.get(..length).unwrap_or_default()),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => return true,
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    fn take_commands(&self, waiting: &mut Vec<UnixStream>, deadline: &mut Option<u64>) {
+        while let Ok((mut connection, _)) = self.control.accept() {
+            let _ = connection.set_nonblocking(false);
+            let _ = connection.set_read_timeout(Some(Duration::from_millis(500)));
+            let _ = connection.set_write_timeout(Some(Duration::from_millis(500)));
+            let mut command = [0; COMMAND_MAX];
+            let length = connection.read(&mut command).unwrap_or(0);
+            let command =
+                std::str::from_utf8(command.get(..length).unwrap_or_default()).unwrap_or_default().trim();
+            let child = &self.slot.child.pidfd;
+            if command == "kill" {
+                let _ = rustix::process::pidfd_send_signal(child, Signal::KILL);
+                if waiting.len() < WAITING_MAX {
+                    waiting.push(connection);
+                }
+            } else if let Some(grace) =
+                command.strip_prefix("stop ").and_then(|grace| grace.parse::<u64>().ok())
+            {
+                let _ = rustix::process::pidfd_send_signal(child, Signal::TERM);
+                // The first stop counts: asking again gives nobody more time.
+                deadline.get_or_insert(uptime().saturating_add(grace));
+                let _ = connection.write_all(b"ok\n");
+            } else {
+                let _ = connection.write_all(b"no such command\n");
+            }
+        }
+    }
+
+    /// The child has ended, and with it all processes of its namespace.
+    fn note_end(&mut self, shared: &Shared, dir: &Path, id: &str, buffer: &mut [u8]) -> io::Result<()> {
+        let options = WaitIdOptions::EXITED;
+        let status = rustix::process::waitid(WaitId::PidFd(self.slot.child.pidfd.as_fd()), options)?;
+        let code = status.as_ref().map_or(records::LOST.code, |status| {
+            status.exit_status().unwrap_or_else(|| 128 + status.terminating_signal().unwrap_or(libc::SIGKILL))
+        });
+        for stream in 0..2 {
+            // What is left in the pipe is bounded by its size.
+            self.copy_output(stream, buffer, 1024);
+        }
+        // Whoever reads the record may use them again.
+        self.ports.clear();
+        let group = shared.hierarchies.group(&self.slot.name);
+        let oom = group.memory_kills() > 0;
+        let record = ExitRecord { code, oom };
+        let mut written = records::write(dir, records::EXIT, &record);
+        if written.is_err() {
+            // The disk is full: how it ended is worth more than what it said.
+            for number in log::files(dir).unwrap_or_default() {
+                let _ = std::fs::remove_file(dir.join(format!("log.{number}")));
+            }
+            written = records::write(dir, records::EXIT, &record);
+        }
+        let _ = std::fs::remove_file(dir.join(records::CONTROL));
+        hint(&shared.run, id);
+        if !group.remove() {
+            group.kill();
+            let _ = group.remove();
+        }
+        let _ = std::fs::remove_file(shared.run.join("slots").join(&self.slot.name));
+        written
+    }
+}
+
+/// Whoever watches the folder sees a file come and go.
+fn hint(run: &Path, id: &str) {
+    let path = run.join("hints").join(id);
+    if File::create(&path).is_ok() {
+        let _ = std::fs::remove_file(&path);
+    }
+}
+
+fn milliseconds(millis: u64) -> Timespec {
+    let millis = i64::try_from(millis).unwrap_or(i64::MAX);
+    Timespec { tv_sec: millis / 1000, tv_nsec: (millis % 1000) * 1_000_000 }
+}
+
+/// A handle on a process of somebody else, for as long as it is the one that is meant.
+#[must_use]
+pub fn handle_of(state: &StateRecord) -> Option<OwnedFd> {
+    let pid = rustix::process::Pid::from_raw(state.pid)?;
+    let handle = rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()?;
+    // Asked after it is held: the number cannot have gone to another meanwhile.
+    state.is_alive().then_some(handle)
+}

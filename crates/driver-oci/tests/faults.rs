@@ -1,0 +1,323 @@
+//! The embedded runtime under fire: whoever looks after workloads is killed, at the worst moments, and nothing is lost.
+#![expect(clippy::unwrap_used, reason = "a broken test set-up ends the test")]
+#![expect(clippy::print_stdout, reason = "a skip says why")]
+
+#[path = "support/world.rs"]
+mod world;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use spawnpoint_driver::testkit::{Program, own_installation};
+use spawnpoint_driver::{Driver, DriverError, Hint, LogFrom, PortPublish, Running, WorkloadSpec};
+use spawnpoint_driver_oci::OciDriver;
+use spawnpoint_driver_oci::records::{self, StateRecord};
+use spawnpoint_model::deployment::Exit;
+use spawnpoint_model::{Plaintext, Transport, WorkloadId};
+use world::World;
+
+/// For what must happen.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// All in one test: they share an installation, which is taken away at the end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_killed_loses_nothing_of_others() {
+    let Some(world) = World::open().await else { return };
+    let port = 25_000 + u16::try_from(std::process::id() % 800).unwrap() * 4;
+    a_restart_of_the_control_plane_touches_nothing_and_finds_the_ends(&world, port).await;
+    a_deadline_holds_though_nobody_asks(&world, port).await;
+    a_supervisor_that_is_killed_leaves_its_workload_to_be_stopped_and_removed(&world, port).await;
+    a_zygote_that_is_killed_is_replaced(&world, port).await;
+    a_start_that_was_interrupted_is_done_by_the_next(&world, port).await;
+    a_flood_of_log_is_bounded_and_its_end_is_read(&world, port).await;
+    a_program_that_is_a_link_to_our_own_is_none(&world, port).await;
+    what_the_kernel_shows_of_the_host_can_not_be_written(&world, port).await;
+    an_end_is_hinted_at_once(&world, port).await;
+    another_release_replaces_the_zygote_and_touches_no_workload(&world, port).await;
+    let left = world.close().await;
+    assert_eq!(left, Vec::<String>::new(), "something is left behind");
+}
+
+async fn driver(world: &World) -> OciDriver {
+    OciDriver::new(world.engine(&own_installation()).await.unwrap(), "host".into())
+}
+
+/// As after a restart of the control plane: nothing is remembered.
+async fn driver_again(world: &World) -> OciDriver {
+    OciDriver::new(world.reopen(&own_installation()).await, "host".into())
+}
+
+fn doing(world: &World, program: Program, attempt: u32, port: u16) -> WorkloadSpec {
+    let mut spec = world.spec(attempt, port);
+    program.of_the_game(&mut spec);
+    spec
+}
+
+fn folder(world: &World, id: WorkloadId) -> PathBuf {
+    world.dir.path().join(own_installation().as_str()).join("containers").join(id.to_string())
+}
+
+fn state(world: &World, id: WorkloadId) -> StateRecord {
+    records::read(&folder(world, id), records::STATE).unwrap().unwrap()
+}
+
+async fn until<F: Future<Output = bool>>(what: &str, mut look: impl FnMut() -> F) {
+    let end = tokio::time::Instant::now() + PATIENCE;
+    while !look().await {
+        assert!(tokio::time::Instant::now() < end, "in vain waited until {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn listens(driver: &OciDriver, spec: &WorkloadSpec) {
+    until("it listens", async || driver.listening(spec.id, &spec.ports).await.unwrap()).await;
+}
+
+async fn exit(driver: &OciDriver, id: WorkloadId) -> Exit {
+    let look = async || match driver.inspect(id).await.unwrap().unwrap().state {
+        Running::Exited(exit) => Some(exit),
+        _ => None,
+    };
+    until("it has ended", async || look().await.is_some()).await;
+    look().await.unwrap()
+}
+
+fn kill(pid: i32) {
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+/// The parent of a process.
+fn parent(pid: i32) -> i32 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    text.rsplit_once(')').unwrap().1.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+async fn a_restart_of_the_control_plane_touches_nothing_and_finds_the_ends(world: &World, port: u16) {
+    let first = driver(world).await;
+    let stays = world.spec(1, port);
+    let ends = doing(world, Program::ExitAfter(300, 7), 2, port + 1);
+    let grows = doing(world, Program::OutOfMemory, 3, port + 2);
+    for spec in [&stays, &ends, &grows] {
+        first.ensure(spec).await.unwrap();
+    }
+    listens(&first, &stays).await;
+    let before = first.inspect(stays.id).await.unwrap();
+    drop(first);
+    let second = driver_again(world).await;
+    assert_eq!(second.inspect(stays.id).await.unwrap(), before);
+    second.ensure(&stays).await.unwrap();
+    assert_eq!(second.inspect(stays.id).await.unwrap(), before, "it was started again");
+    assert_eq!(exit(&second, ends.id).await, Exit { code: 7, oom: false });
+    assert_eq!(exit(&second, grows.id).await, Exit { code: 137, oom: true });
+    let mut other = stays.clone();
+    other.pids_max += 1;
+    assert_eq!(second.ensure(&other).await, Err(DriverError::Conflict));
+    for spec in [&stays, &ends, &grows] {
+        second.remove(spec.id).await.unwrap();
+    }
+    assert_eq!(second.list().await.unwrap(), []);
+}
+
+async fn a_deadline_holds_though_nobody_asks(world: &World, port: u16) {
+    let driver = driver(world).await;
+    let spec = doing(world, Program::IgnoreTerm, 4, port);
+    driver.ensure(&spec).await.unwrap();
+    listens(&driver, &spec).await;
+    driver.stop(spec.id, Duration::from_millis(400)).await.unwrap();
+    // Asking again gives it no more time.
+    driver.stop(spec.id, Duration::from_secs(600)).await.unwrap();
+    assert_eq!(exit(&driver, spec.id).await, Exit { code: 137, oom: false });
+    driver.remove(spec.id).await.unwrap();
+}
+
+async fn a_supervisor_that_is_killed_leaves_its_workload_to_be_stopped_and_removed(world: &World, port: u16) {
+    let driver = driver(world).await;
+    for (attempt, is_stopped) in [(5, true), (6, false)] {
+        let spec = world.spec(attempt, port);
+        driver.ensure(&spec).await.unwrap();
+        listens(&driver, &spec).await;
+        let state = state(world, spec.id);
+        let supervisor = parent(state.pid);
+        kill(supervisor);
+        until("its supervisor is gone", async || parent(state.pid) != supervisor).await;
+        assert!(state.is_alive(), "the game died with its supervisor");
+        let seen = driver.inspect(spec.id).await.unwrap().unwrap();
+        assert_eq!(seen.state, Running::Running);
+        driver.stats(spec.id).await.unwrap();
+        if is_stopped {
+            driver.stop(spec.id, Duration::from_secs(5)).await.unwrap();
+            // Nobody was there to see how.
+            assert_eq!(exit(&driver, spec.id).await.code, records::LOST.code);
+        }
+        driver.remove(spec.id).await.unwrap();
+        assert!(!state.is_alive());
+    }
+}
+
+async fn a_zygote_that_is_killed_is_replaced(world: &World, port: u16) {
+    let driver = driver(world).await;
+    let first = world.spec(7, port);
+    driver.ensure(&first).await.unwrap();
+    listens(&driver, &first).await;
+    kill(parent(parent(state(world, first.id).pid)));
+    let second = world.spec(8, port + 1);
+    driver.ensure(&second).await.unwrap();
+    listens(&driver, &second).await;
+    assert!(state(world, first.id).is_alive(), "a game died with the zygote");
+    for spec in [&first, &second] {
+        driver.stop(spec.id, Duration::from_secs(5)).await.unwrap();
+        assert_eq!(exit(&driver, spec.id).await.code, 0);
+        driver.remove(spec.id).await.unwrap();
+    }
+}
+
+async fn a_start_that_was_interrupted_is_done_by_the_next(world: &World, port: u16) {
+    let driver = driver(world).await;
+    let mut spec = world.spec(9, port);
+    // A start that fails leaves nothing; what it leaves when it is killed is put there by hand.
+    spec.command = Some(vec!["/no/such".to_owned()]);
+    assert!(matches!(driver.ensure(&spec).await, Err(DriverError::StartFailed(_))));
+    assert!(!folder(world, spec.id).exists());
+    spec.command = None;
+    driver.ensure(&spec).await.unwrap();
+    let keep = folder(world, spec.id).with_extension("copy");
+    std::fs::copy(folder(world, spec.id).join(records::SPEC), &keep).unwrap();
+    driver.remove(spec.id).await.unwrap();
+    std::fs::create_dir_all(folder(world, spec.id)).unwrap();
+    std::fs::rename(&keep, folder(world, spec.id).join(records::SPEC)).unwrap();
+    let again = driver_again(world).await;
+    let seen = again.list().await.unwrap();
+    assert_eq!(
+        seen.iter().map(|w| (w.id, w.state.clone())).collect::<Vec<_>>(),
+        [(spec.id, Running::Starting)]
+    );
+    again.ensure(&spec).await.unwrap();
+    listens(&again, &spec).await;
+    again.remove(spec.id).await.unwrap();
+}
+
+async fn a_flood_of_log_is_bounded_and_its_end_is_read(world: &World, port: u16) {
+    let driver = driver(world).await;
+    let mut spec = world.spec(10, port);
+    spec.env.push(("GAME_MODE".to_owned(), Plaintext::new("flood:200")));
+    driver.ensure(&spec).await.unwrap();
+    let bytes = || {
+        let entries = std::fs::read_dir(folder(world, spec.id)).unwrap().flatten();
+        let logs = entries.filter(|entry| entry.file_name().to_str().unwrap().starts_with("log."));
+        logs.filter_map(|entry| entry.metadata().ok()).map(|found| found.len()).sum::<u64>()
+    };
+    until("twice the bound was written", async || folder(world, spec.id).join("log.6").exists()).await;
+    assert!(bytes() < 36 * 1024 * 1024, "{} bytes", bytes());
+    listens(&driver, &spec).await;
+    let mut tail = driver.logs(spec.id, LogFrom::Tail(1000), false).await.unwrap();
+    assert!(tail.next().await.unwrap().unwrap().bytes.len() >= 100);
+    driver.remove(spec.id).await.unwrap();
+}
+
+async fn a_program_that_is_a_link_to_our_own_is_none(world: &World, port: u16) {
+    let driver = driver(world).await;
+    for program in ["/proc/self/exe", "/proc/1/exe", "/proc/self/fd/3"] {
+        let mut spec = world.spec(11, port);
+        spec.command = Some(vec![program.to_owned()]);
+        // Our own binary does not run in an image of one static file; and if it did, it could not be written to.
+        match driver.ensure(&spec).await {
+            Ok(()) => drop(exit(&driver, spec.id).await),
+            Err(error) => assert!(matches!(error, DriverError::StartFailed(_)), "{program}: {error}"),
+        }
+        driver.remove(spec.id).await.unwrap();
+    }
+}
+
+/// One line to the game, one line back.
+async fn ask(spec: &WorkloadSpec, question: &str) -> String {
+    use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _};
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", spec.ports[0].external)).await.unwrap();
+    stream.write_all(format!("{question}\n").as_bytes()).await.unwrap();
+    let mut line = String::new();
+    tokio::io::BufReader::new(stream).read_line(&mut line).await.unwrap();
+    line.trim_end().to_owned()
+}
+
+async fn what_the_kernel_shows_of_the_host_can_not_be_written(world: &World, port: u16) {
+    let driver = driver(world).await;
+    let mut spec = world.spec(12, port);
+    spec.ports = vec![PortPublish { internal: 7777, external: port, transport: Transport::Tcp }];
+    driver.ensure(&spec).await.unwrap();
+    listens(&driver, &spec).await;
+    for path in [
+        "/proc/sys/kernel/core_pattern",
+        "/proc/sys/kernel/hostname",
+        "/proc/sys/net/ipv4/ip_forward",
+        "/proc/sysrq-trigger",
+        "/proc/irq/default_smp_affinity",
+        "/proc/1/oom_score_adj_",
+        "/sys/kernel/mm/transparent_hugepage/enabled",
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+        "/sys/fs/cgroup/memory.max",
+        "/sys/fs/cgroup/cgroup.procs",
+        "/dev/mem",
+        "/dev/kmsg_",
+    ] {
+        let answer = ask(&spec, &format!("write {path}")).await;
+        // A file of the container's own in /dev is no device.
+        let is_own = path.starts_with("/dev/") && !std::path::Path::new(path).exists();
+        assert!(answer != "written" || is_own, "{path}: {answer}");
+    }
+    for path in ["/proc/kcore", "/proc/keys", "/proc/timer_list"] {
+        let answer = ask(&spec, &format!("read {path}")).await;
+        assert!(
+            answer.is_empty() || answer.contains("denied") || answer.contains("No such"),
+            "{path}: {answer}"
+        );
+    }
+    // The host's processes and mounts.
+    assert_eq!(ask(&spec, "read /proc/1/comm").await, "game");
+    let own = format!("read /proc/{}/comm", std::process::id());
+    assert!(ask(&spec, &own).await.contains("No such"));
+    assert!(!ask(&spec, "read /proc/self/mountinfo").await.contains("stage"));
+    driver.remove(spec.id).await.unwrap();
+}
+
+async fn an_end_is_hinted_at_once(world: &World, port: u16) {
+    let driver = Arc::new(driver(world).await);
+    let spec = doing(world, Program::ExitAfter(200, 0), 13, port);
+    let mut hints = driver.watch().await.unwrap();
+    assert_eq!(hints.next().await, Some(Hint::Resync));
+    driver.ensure(&spec).await.unwrap();
+    let ended = async {
+        while hints.next().await.is_some() {
+            if matches!(driver.inspect(spec.id).await.unwrap().unwrap().state, Running::Exited(_)) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, ended).await.unwrap();
+    driver.remove(spec.id).await.unwrap();
+}
+
+async fn another_release_replaces_the_zygote_and_touches_no_workload(world: &World, port: u16) {
+    let first = driver(world).await;
+    let old = world.spec(14, port);
+    first.ensure(&old).await.unwrap();
+    listens(&first, &old).await;
+    let before = state(world, old.id);
+    let zygote = parent(parent(before.pid));
+    drop(first);
+    let program = world.dir.path().join("another-release");
+    std::fs::copy(env!("CARGO_BIN_EXE_spawnpoint-oci-zygote"), &program).unwrap();
+    let engine = world.reopen_with(&own_installation(), |config| config.program.clone_from(&program)).await;
+    let second = OciDriver::new(engine, "host".into());
+    let new = world.spec(15, port + 1);
+    second.ensure(&new).await.unwrap();
+    listens(&second, &new).await;
+    assert!(before.is_alive());
+    assert_ne!(parent(parent(state(world, new.id).pid)), zygote, "the old zygote is still asked");
+    for spec in [&old, &new] {
+        second.stop(spec.id, Duration::from_secs(5)).await.unwrap();
+        assert_eq!(exit(&second, spec.id).await, Exit { code: 0, oom: false });
+        second.remove(spec.id).await.unwrap();
+    }
+}

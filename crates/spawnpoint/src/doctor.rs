@@ -1,0 +1,88 @@
+//! `spawnpoint doctor`: whether deployments can run on this machine, what is missing, and how to get it.
+//!
+//! It looks first, and then tries: the embedded runtime is set up under a name of its own on a temporary folder, and taken down.
+
+use std::time::Duration;
+
+use spawnpoint_driver_oci::{ImageStore, OciConfig, OciEngine, default_run_dir, host};
+use spawnpoint_model::InstallationId;
+
+use crate::console::{print, print_table};
+
+/// For an engine's answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Looks and tells; `false` if nothing here runs deployments.
+pub async fn doctor() -> bool {
+    let mut rows = Vec::new();
+    let mut row = |mark: &str, what: &str, text: &str| {
+        rows.push(vec![mark.to_owned(), what.to_owned(), text.to_owned()])
+    };
+    let mut well = true;
+    for finding in host::findings() {
+        match finding.state {
+            Ok(text) => row("ok", finding.what, &text),
+            Err(text) => {
+                well = false;
+                row("missing", finding.what, &text);
+            }
+        }
+    }
+    if well {
+        match attempt().await {
+            Ok(notes) => {
+                row("ok", "networks and containers", "set up and taken down again");
+                notes.iter().for_each(|note| row("note", "", note));
+            }
+            Err(text) => {
+                well = false;
+                row("missing", "networks and containers", &text);
+            }
+        }
+    }
+    let docker = docker().await;
+    match &docker {
+        Ok(text) => row("ok", "Docker (not needed)", text),
+        Err(text) => row("-", "Docker (not needed)", text),
+    }
+    print_table(&rows);
+    print("");
+    match (well, docker.is_ok()) {
+        (true, _) => print("Deployments run in the embedded runtime (driver = \"auto\" or \"oci\")."),
+        (false, true) => print("Deployments run on the Docker engine (driver = \"auto\" or \"docker\")."),
+        (false, false) => {
+            print("Nothing here runs deployments yet: get what is missing above, or install Docker.")
+        }
+    }
+    well || docker.is_ok()
+}
+
+/// Sets the embedded runtime up and takes it down; what an operator should know of it.
+async fn attempt() -> Result<Vec<String>, String> {
+    let dir = tempfile::tempdir().map_err(|err| err.to_string())?;
+    let installation: InstallationId = format!("d{:07x}", std::process::id()).into();
+    let store = ImageStore::open(dir.path().join("images")).map_err(|err| err.to_string())?;
+    let config = OciConfig {
+        dir: dir.path().to_owned(),
+        run: default_run_dir(&installation),
+        installation,
+        callback_port: None,
+        port_range: 30_000..=32_767,
+        subnet: None,
+        program: "/proc/self/exe".into(),
+        pool: 1,
+    };
+    let engine = OciEngine::open(config, store).await.map_err(|why| why.to_string())?;
+    let notes = engine.notes();
+    engine.close().await.map_err(|err| err.to_string())?;
+    Ok(notes)
+}
+
+async fn docker() -> Result<String, String> {
+    const SOCKET: &str = "/var/run/docker.sock";
+    match tokio::time::timeout(PATIENCE, tokio::net::UnixStream::connect(SOCKET)).await {
+        Ok(Ok(_)) => Ok(format!("an engine listens at {SOCKET}")),
+        Ok(Err(err)) => Err(format!("no engine at {SOCKET}: {err}")),
+        Err(_) => Err(format!("{SOCKET} does not answer")),
+    }
+}
