@@ -54,6 +54,10 @@ impl Connector {
         let endpoint = match &planned.driver {
             DriverPlan::Fake => return Reached::fake(planned, added.capacity, &self.base).await,
             DriverPlan::Docker(endpoint) => endpoint,
+            // The configuration allows no such host to be added.
+            DriverPlan::Oci | DriverPlan::Auto => {
+                return Err(Failure::new("hosts of the embedded runtime stand in the configuration"));
+            }
         };
         let store = &self.base.store;
         let known = self.engines.lock().get(endpoint).cloned();
@@ -86,7 +90,7 @@ impl ConnectHost for Connector {
         let capacity = match (added.capacity, &planned.driver) {
             (Some(capacity), _) => capacity,
             (None, DriverPlan::Fake) => FAKE_CAPACITY,
-            (None, DriverPlan::Docker(_)) => {
+            (None, _) => {
                 let problem = "is needed: the host does not answer and cannot be measured";
                 hosts::measure(reached.driver.as_ref())
                     .await

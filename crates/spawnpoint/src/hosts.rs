@@ -86,8 +86,11 @@ pub async fn connect(
     let base = Base { store: opened.store.clone(), clock: opened.clock.clone(), fronts };
     let mut setups = Vec::new();
     let mut embedded = local::Embedded::default();
-    for planned in &plan.hosts {
+    // As the plan, but for hosts that may be one or the other.
+    let mut decided = plan.clone();
+    for (planned, decided) in plan.hosts.iter().zip(&mut decided.hosts) {
         let chosen = embedded.choose(config, plan, planned, opened).await?;
+        decided.driver = chosen.clone();
         let reached = match &chosen {
             DriverPlan::Oci | DriverPlan::Auto => {
                 Reached::embedded(config, planned, embedded.engine(config, plan, opened).await?)
@@ -112,7 +115,7 @@ pub async fn connect(
         };
         setups.push(base.setup(planned, capacity, reached));
     }
-    let connector = Arc::new(Connector::new(config, plan, base, engines.clone()));
+    let connector = Arc::new(Connector::new(config, &decided, base, engines.clone()));
     let docker = engines.into_iter().filter(|(endpoint, _)| endpoint.is_local());
     let docker = docker.map(|(_, engine)| LocalEngine::Docker(engine));
     let local_engines = embedded.opened().map(LocalEngine::Oci).into_iter().chain(docker).collect();

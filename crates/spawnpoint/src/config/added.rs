@@ -103,7 +103,7 @@ fn host_of(added: &AddedHost, driver: &DriverPlan) -> Host {
             };
             (Some(endpoint.to_string()), tls)
         }
-        DriverPlan::Fake => (None, None),
+        DriverPlan::Oci | DriverPlan::Auto | DriverPlan::Fake => (None, None),
     };
     // What was measured is no promise: beside another host on the same engine somebody has to say what is whose.
     let said = added.capacity.filter(|_| !added.measured);
