@@ -54,6 +54,12 @@ pub fn docker(ports: &Ports) -> String {
     site("docker", ports)
 }
 
+/// The configuration of one host that is this machine, by the embedded runtime.
+#[must_use]
+pub fn embedded(ports: &Ports) -> String {
+    site("oci", ports)
+}
+
 fn site(driver: &str, ports: &Ports) -> String {
     format!(
         "[[site]]\nname = \"here\"\ncity = \"Montreal\"\ncountry = \"Canada\"\ncontinent = \"North America\"\n\

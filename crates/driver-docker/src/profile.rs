@@ -131,6 +131,7 @@ mod tests {
             security,
             files: Vec::new(),
             access: None,
+            lifetime: None,
         }
     }
 

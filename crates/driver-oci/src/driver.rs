@@ -91,11 +91,11 @@ fn stage(dir: &Path) -> io::Result<Stage> {
             (Some(exit), state) => return Ok(Stage::Ended(state, exit)),
             (None, Some(state)) if state.is_alive() => return Ok(Stage::Runs(state)),
             (None, None) => {
-                return Ok(if records::lock(dir)?.is_some() { Stage::Made } else { Stage::UnderWay });
+                return Ok(if records::is_locked(dir)? { Stage::UnderWay } else { Stage::Made });
             }
             // It has just ended: its supervisor writes that down now, if it lives.
             (None, Some(state)) => {
-                if records::lock(dir)?.is_some() && !dir.join(records::EXIT).exists() {
+                if !records::is_locked(dir)? && !dir.join(records::EXIT).exists() {
                     return Ok(Stage::Ended(Some(state), records::LOST));
                 }
                 if !dir.join(records::EXIT).exists() {
@@ -289,7 +289,7 @@ impl OciDriver {
                 Stage::Made => return Ok(()),
                 // The lock is held until everything of it is gone.
                 Stage::Ended(state, _) => {
-                    if records::lock(dir).map_err(|error| from_io(&error))?.is_some() {
+                    if !records::is_locked(dir).map_err(|error| from_io(&error))? {
                         self.clear_group(state.as_ref());
                         return Ok(());
                     }

@@ -45,6 +45,7 @@ pub fn start(spec: &WorkloadSpec, image: &Image, around: Surroundings) -> Result
         security,
         files,
         access: _,
+        lifetime,
     } = spec;
     let config = &image.config;
     // As Docker does: an entrypoint of one's own takes the image's arguments away as well.
@@ -81,6 +82,7 @@ pub fn start(spec: &WorkloadSpec, image: &Image, around: Surroundings) -> Result
             .iter()
             .map(|file| FileHead { path: file.path.clone(), mode: file.mode, length: file.content.len() })
             .collect(),
+        lifetime: lifetime.and_then(|lifetime| u64::try_from(lifetime.as_millis()).ok()),
         ports: ports.iter().map(|port| (port.external, port.transport == Transport::Udp)).collect(),
     })
 }
@@ -141,6 +143,7 @@ mod tests {
             security: Security::Baseline,
             files: Vec::new(),
             access: None,
+            lifetime: None,
         }
     }
 

@@ -72,6 +72,8 @@ pub struct Start {
     pub restricted: bool,
     /// Files that are put into it; their contents follow the JSON.
     pub files: Vec<FileHead>,
+    /// Milliseconds that it may live.
+    pub lifetime: Option<u64>,
     /// Host ports that are kept from others while it lives: number, and whether it is UDP.
     pub ports: Vec<(u16, bool)>,
 }

@@ -126,6 +126,22 @@ impl StateRecord {
     }
 }
 
+/// Whether somebody has the lock of a folder. Looking disturbs nobody who looks, and for a moment only who takes it.
+///
+/// # Errors
+/// What the file system says.
+pub fn is_locked(dir: &Path) -> io::Result<bool> {
+    let file = match File::open(dir.join(LOCK)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        other => other?,
+    };
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(false),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Takes the lock of a folder; `None` if somebody has it.
 ///
 /// # Errors
@@ -165,9 +181,10 @@ mod tests {
     fn a_lock_is_had_by_one() {
         let dir = tempfile::tempdir().unwrap();
         let first = lock(dir.path()).unwrap();
-        assert!(first.is_some());
+        assert!(first.is_some() && is_locked(dir.path()).unwrap());
         assert!(lock(dir.path()).unwrap().is_none());
         drop(first);
+        assert!(!is_locked(dir.path()).unwrap());
         assert!(lock(dir.path()).unwrap().is_some());
     }
 }

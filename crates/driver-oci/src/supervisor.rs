@@ -35,6 +35,11 @@ const NAMESPACES: u64 =
     (libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS) as u64;
 /// Whoever speaks to a supervisor does so at once.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Milliseconds between the end of a workload's time and its end, if it does not take the hint.
+const GRACE: u64 = 10_000;
+/// A lock that somebody holds is asked for so often.
+const LOCK_TRIES: u32 = 100;
+const BETWEEN_TRIES: Duration = Duration::from_millis(1);
 /// Connections at once that wait for the end.
 const WAITING_MAX: usize = 16;
 /// Bytes of a command.
@@ -105,9 +110,9 @@ pub fn live(shared: &Shared, post: Post, name: &str) -> ! {
     let code = match run(shared, slot, &connection, received, &start) {
         Ok(running) => {
             answer(&connection, &Reply::Started);
-            let Start { dir, id, .. } = start;
+            let Start { dir, id, lifetime, .. } = start;
             drop(connection);
-            running.supervise(shared, &dir, &id)
+            running.supervise(shared, &dir, &id, lifetime)
         }
         Err(refusal) => {
             shared.hierarchies.group(name).kill();
@@ -215,6 +220,35 @@ struct Running {
     ports: Vec<OwnedFd>,
 }
 
+/// When it is ended though nobody asks.
+#[derive(Debug)]
+struct Deadlines {
+    /// The end of its time: it is asked to end.
+    life: Option<u64>,
+    /// The end of its grace.
+    kill: Option<u64>,
+}
+
+impl Deadlines {
+    fn next(&self) -> Option<u64> {
+        [self.life, self.kill].into_iter().flatten().min()
+    }
+
+    /// The signal that is due; each once.
+    fn due(&mut self, now: u64) -> Option<Signal> {
+        if self.kill.is_some_and(|at| now >= at) {
+            *self = Self { life: None, kill: None };
+            return Some(Signal::KILL);
+        }
+        if self.life.is_some_and(|at| now >= at) {
+            self.life = None;
+            self.kill.get_or_insert(now + GRACE);
+            return Some(Signal::TERM);
+        }
+        None
+    }
+}
+
 fn now() -> i64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
     time.tv_sec * 1_000_000 + time.tv_nsec / 1000
@@ -235,8 +269,7 @@ fn run(
     start: &Start,
 ) -> Result<Running, Refusal> {
     let internal = |what: &str, error: io::Error| Refusal::Internal(format!("{what}: {error}"));
-    let lock =
-        records::lock(&start.dir).map_err(|error| internal("folder", error))?.ok_or(Refusal::UnderWay)?;
+    let lock = take_lock(&start.dir).map_err(|error| internal("folder", error))?.ok_or(Refusal::UnderWay)?;
     // Both go on at once: the child puts its root together, we do the rest.
     protocol::send(&slot.talk, &received.frame, received.fd.as_ref().map(AsFd::as_fd))
         .map_err(|error| internal("child", error))?;
@@ -281,6 +314,18 @@ fn run(
     Err(refusal)
 }
 
+/// Takes the lock of the workload's folder. Whoever only looks at it has it for a moment.
+fn take_lock(dir: &Path) -> io::Result<Option<File>> {
+    for _ in 0..LOCK_TRIES {
+        let lock = records::lock(dir)?;
+        if lock.is_some() {
+            return Ok(lock);
+        }
+        std::thread::sleep(BETWEEN_TRIES);
+    }
+    Ok(None)
+}
+
 /// Keeps a host port from everybody else, as a listening program would.
 fn hold(port: u16, udp: bool) -> Result<OwnedFd, Refusal> {
     let address = (Ipv4Addr::UNSPECIFIED, port);
@@ -321,9 +366,10 @@ fn control_socket(dir: &Path) -> io::Result<UnixListener> {
 
 impl Running {
     /// Until it has ended, and everything of it is written down.
-    fn supervise(mut self, shared: &Shared, dir: &Path, id: &str) -> i32 {
+    fn supervise(mut self, shared: &Shared, dir: &Path, id: &str, lifetime: Option<u64>) -> i32 {
         let mut waiting: Vec<UnixStream> = Vec::new();
-        let mut deadline: Option<u64> = None;
+        let mut deadlines =
+            Deadlines { life: lifetime.map(|left| uptime().saturating_add(left)), kill: None };
         let mut open = [true, true];
         let mut buffer = vec![0; log::PIECE_MAX].into_boxed_slice();
         loop {
@@ -338,7 +384,7 @@ impl Running {
                 ];
                 // A stream that is closed would wake us for ever.
                 let watched = if open == [false, false] { 2 } else { 4 };
-                let timeout = deadline.map(|at| milliseconds(at.saturating_sub(uptime())));
+                let timeout = deadlines.next().map(|at| milliseconds(at.saturating_sub(uptime())));
                 let _ = rustix::event::poll(&mut fds[..watched], timeout.as_ref());
                 !fds[0].revents().is_empty()
             };
@@ -348,10 +394,9 @@ impl Running {
             if ended {
                 break;
             }
-            self.take_commands(&mut waiting, &mut deadline);
-            if deadline.is_some_and(|at| uptime() >= at) {
-                let _ = rustix::process::pidfd_send_signal(&self.slot.child.pidfd, Signal::KILL);
-                deadline = None;
+            self.take_commands(&mut waiting, &mut deadlines.kill);
+            if let Some(signal) = deadlines.due(uptime()) {
+                let _ = rustix::process::pidfd_send_signal(&self.slot.child.pidfd, signal);
             }
         }
         let exit = self.note_end(shared, dir, id, &mut buffer);
@@ -458,4 +503,26 @@ pub fn handle_of(state: &StateRecord) -> Option<OwnedFd> {
     let handle = rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()?;
     // Asked after it is held: the number cannot have gone to another meanwhile.
     state.is_alive().then_some(handle)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_its_time_asks_first_and_kills_after_the_grace() {
+        let mut deadlines = Deadlines { life: Some(100), kill: None };
+        assert_eq!((deadlines.next(), deadlines.due(99)), (Some(100), None));
+        assert_eq!(deadlines.due(100), Some(Signal::TERM));
+        assert_eq!((deadlines.next(), deadlines.due(101)), (Some(100 + GRACE), None));
+        assert_eq!(deadlines.due(100 + GRACE), Some(Signal::KILL));
+        assert_eq!(deadlines.next(), None);
+    }
+
+    #[test]
+    fn a_stop_before_the_end_of_its_time_keeps_its_own_grace() {
+        let mut deadlines = Deadlines { life: Some(100), kill: Some(150) };
+        assert_eq!(deadlines.due(120), Some(Signal::TERM));
+        assert_eq!(deadlines.due(150), Some(Signal::KILL));
+    }
 }

@@ -131,6 +131,12 @@ async fn a_deadline_holds_though_nobody_asks(world: &World, port: u16) {
     driver.stop(spec.id, Duration::from_secs(600)).await.unwrap();
     assert_eq!(exit(&driver, spec.id).await, Exit { code: 137, oom: false });
     driver.remove(spec.id).await.unwrap();
+    let mut spec = doing(world, Program::TermExit(4), 16, port);
+    spec.lifetime = Some(Duration::from_millis(700));
+    driver.ensure(&spec).await.unwrap();
+    listens(&driver, &spec).await;
+    assert_eq!(exit(&driver, spec.id).await, Exit { code: 4, oom: false });
+    driver.remove(spec.id).await.unwrap();
 }
 
 async fn a_supervisor_that_is_killed_leaves_its_workload_to_be_stopped_and_removed(world: &World, port: u16) {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -137,6 +138,10 @@ pub struct WorkloadSpec {
     pub files: Vec<WorkloadFile>,
     /// Who may reach its ports; `None` = everybody. Can be changed while it runs, so it is no part of what it is made from.
     pub access: Option<Vec<Cidr>>,
+    /// How long its first process may live, at most, whether the control plane is there or not. Kept by drivers with
+    /// [host deadlines](crate::DriverInfo::host_deadlines) only, so it is more than what the control plane allows; no part of
+    /// what the workload is made from.
+    pub lifetime: Option<Duration>,
 }
 
 impl WorkloadSpec {
@@ -172,6 +177,7 @@ impl WorkloadSpec {
             security,
             files,
             access: _,
+            lifetime: _,
         } = self;
         let mut canon = Canon(Sha256::new());
         canon.text("spawnpoint workload 1");
@@ -266,6 +272,7 @@ mod tests {
             security: Security::Baseline,
             files: Vec::new(),
             access: None,
+            lifetime: None,
         }
     }
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use spawnpoint_driver::{Credentials, DriverError, LogFrom, PortPublish, Running, WorkloadSpec};
 use spawnpoint_model::deployment::{Failure, FailureKind, Phase};
-use spawnpoint_model::lifecycle::{Observation, Retry};
+use spawnpoint_model::lifecycle::{Observation, Retry, expires_at};
 use spawnpoint_model::port::PortBinding;
 use spawnpoint_model::secret::Plaintext;
-use spawnpoint_model::{Deployment, VersionSpec};
+use spawnpoint_model::{Deployment, Timestamp, VersionSpec};
 
 use crate::front::FrontError;
 use crate::hosts::HostRuntime;
@@ -21,8 +21,21 @@ pub(crate) const REGISTRY_PURPOSE: &str = "registry";
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// The log of a container that is about to go must be read in this time: the stop waits for it.
 const SPOOL_PATIENCE: Duration = Duration::from_secs(10);
+/// A host ends a workload by itself so much later than the control plane would: only while there is none.
+const LIFETIME_MARGIN: Duration = Duration::from_secs(60);
 /// Progress of a pull is logged this often.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+
+/// How long an attempt may live that is started now: `max_duration` counts from READY, which comes in bounded time or never.
+fn lifetime(row: &Deployment, now: Timestamp) -> Option<Duration> {
+    let minutes = u64::try_from(row.spec.max_duration_minutes).ok().filter(|minutes| *minutes > 0)?;
+    let until_ready = row.state.deadline.map_or(Duration::ZERO, |end| end.since(now));
+    let left = match expires_at(row) {
+        Some(end) => end.since(now),
+        None => until_ready + Duration::from_secs(60 * minutes),
+    };
+    Some(left + LIFETIME_MARGIN)
+}
 
 impl Engine {
     /// Looks at the workload of the row's attempt. `in_full` asks the engine for its state; else only its ports are
@@ -202,6 +215,7 @@ impl Engine {
             security: runtime.setup.security,
             files: Vec::new(),
             access: None,
+            lifetime: lifetime(row, self.now()),
         })
     }
 

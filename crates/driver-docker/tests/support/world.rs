@@ -99,6 +99,7 @@ impl World {
             security: Security::Baseline,
             files: Vec::new(),
             access: None,
+            lifetime: None,
         }
     }
 

@@ -78,6 +78,7 @@ fn spec(number: u64, image: &str, driver: &FakeDriver) -> WorkloadSpec {
         security: Security::Baseline,
         files: Vec::new(),
         access: None,
+        lifetime: None,
     }
 }
 

@@ -91,6 +91,7 @@ impl Lab {
             security: Security::Baseline,
             files: Vec::new(),
             access: None,
+            lifetime: None,
         };
         self.subject.arrange(program, &mut spec).await?;
         self.note(id);

@@ -128,12 +128,12 @@ fn every_option_may_be_turned_on_at_once() {
 }
 
 #[test]
-fn with_no_file_there_is_one_local_site_on_this_machines_docker() {
+fn with_no_file_there_is_one_local_site_on_this_machine() {
     let loaded = load(None, &Variables::default(), &Overrides::default(), &kernel()).unwrap();
     assert_eq!(loaded.plan.sites.len(), 1);
     let host = &loaded.plan.hosts[0];
     assert_eq!(host.id.as_str(), "local");
-    assert_eq!(host.driver.to_string(), "docker at unix:///var/run/docker.sock");
+    assert_eq!(host.driver.to_string(), "auto");
     assert_eq!(host.public_address.to_string(), "127.0.0.1");
     assert_eq!(host.port_range, 30000..=32767);
     assert_eq!(loaded.config.store_url().to_string(), "sqlite:spawnpoint-data/spawnpoint.db");
@@ -227,7 +227,7 @@ fn a_mistake_in_a_host_names_its_line() {
         ),
         (
             "[[site.host]]\nname = \"a\"\nport_range = \"30000-30100\"\n[[site.host]]\nname = \"b\"\nport_range = \"30200-30300\"\n".into(),
-            &["line 9", "capacity", "share the engine"],
+            &["line 9", "capacity", "share this machine"],
         ),
     ];
     for (hosts, wanted) in cases {

@@ -136,8 +136,8 @@ fn a_container_reads_its_context_and_stops_itself() {
     };
     let context = say("http-context");
     assert!(context.contains("200") && context.contains(&id), "{context}");
-    let stopped = say("http-delete");
-    assert!(stopped.contains("HTTP/1.1 20"), "{stopped}");
+    // Its answer may come too late: the stop ends it within a millisecond.
+    player.send(b"http-delete").unwrap();
     status("Status.TERMINATED");
     assert_eq!(server.signal("-TERM"), Some(0));
 }
