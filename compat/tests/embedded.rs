@@ -32,7 +32,13 @@ fn can_run(server: &Server) -> bool {
 }
 
 /// Asks until there is an answer: the server may be dead right now.
-fn insist(api: &Api, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&Value>) -> (u16, String) {
+fn insist(
+    api: &Api,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Option<&Value>,
+) -> (u16, String) {
     eventually(&format!("{method} {path} is answered"), PATIENCE, || {
         let answer = api.try_call(method, path, headers, body).ok()?;
         (answer.status != 503).then(|| (answer.status, answer.text().to_owned()))
