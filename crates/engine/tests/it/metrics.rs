@@ -217,9 +217,16 @@ async fn two_control_planes_on_the_same_hosts_double_nothing() {
     let second = world.second().await;
     let id = world.deploy_ready("v1").await;
     let workload = world.workload(id).await;
+    let seen_by_second = async || {
+        let query = MetricsQuery { detail: Detail::Raw, ..MetricsQuery::default() };
+        second.metrics(&world.admin, id, query).await.unwrap().memory.len()
+    };
     for n in 0..130 {
         world.uses(workload, n * 100_000, n * 1000, 50 * MIB);
+        let before = seen_by_second().await;
         world.sample(id, Duration::from_secs(1)).await;
+        // Its minutes begin with the same samples.
+        world.eventually("the other takes it too", async || seen_by_second().await > before).await;
     }
     // Minutes that are over are stored by both.
     let told = async |engine: &spawnpoint_engine::Engine| {
