@@ -83,6 +83,12 @@ want_test_packages() {
   want openssl command -v openssl
   # An authority that speaks ACME.
   want pebble command -v pebble
+  # Other tools that make images, and what they put into them; `nft` shows what our own firewall rules have become.
+  want buildah command -v buildah
+  want umoci command -v umoci
+  want skopeo command -v skopeo
+  want busybox-static command -v busybox
+  want nftables command -v nft
   # The shell's own `kill` is not a program that a test can start.
   want procps any_file '/bin/kill'
 }
