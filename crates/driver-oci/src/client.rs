@@ -87,7 +87,11 @@ impl Client {
     /// # Errors
     /// It does not answer.
     pub async fn quit(&self) -> Result<(), DriverError> {
-        self.ask(&Request::Quit, &[], None, ANSWER).await?;
+        match self.ask(&Request::Quit, &[], None, ANSWER).await {
+            // It has ended before it could say so, or there is none.
+            Ok(_) | Err(DriverError::Unavailable(_)) => {}
+            Err(error) => return Err(error),
+        }
         let end = Instant::now() + ANSWER;
         while connect(&self.options.run, zygote::SOCKET).await.is_ok() {
             if Instant::now() > end {

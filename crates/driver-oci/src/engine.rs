@@ -227,20 +227,27 @@ impl OciEngine {
     /// # Errors
     /// What is still there.
     pub async fn close(&self) -> Result<(), DriverError> {
-        self.client.quit().await?;
-        tokio::time::timeout(Duration::from_secs(5), async {
-            while !self.slots_are_free() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        })
-        .await
-        .map_err(|_| DriverError::Timeout)?;
-        self.tidy_slots();
-        self.hierarchies.remove_parents();
-        let removed = Network::remove_all(&self.config.installation, &self.config.run.join("net")).await;
+        let folder = self.config.run.join("net");
+        let network = Network::remove_all(&self.config.installation, &folder);
+        let (ended, removed) = tokio::join!(self.end_zygote(), network);
+        ended?;
         removed.map_err(|error| DriverError::Internal(error.to_string()))?;
         // Only what is ours and empty by now.
         let _ = fs::remove_dir_all(&self.config.run);
+        Ok(())
+    }
+
+    async fn end_zygote(&self) -> Result<(), DriverError> {
+        self.client.quit().await?;
+        let those_that_wait_have_ended = async {
+            while !self.slots_are_free() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(5), those_that_wait_have_ended).await;
+        waited.map_err(|_| DriverError::Timeout)?;
+        self.tidy_slots();
+        self.hierarchies.remove_parents();
         Ok(())
     }
 }

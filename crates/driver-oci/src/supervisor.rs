@@ -145,8 +145,9 @@ fn wait_for_work(shared: &Shared, post: &Post) -> Option<(UnixStream, Received, 
                 answer(&connection, &Reply::Hello { identity, zygote: post.zygote_pid });
             }
             Ok(Request::Quit) => {
-                let _ = rustix::io::write(&post.zygote, b"q0000");
+                // With the zygote we end as well: first the answer.
                 answer(&connection, &Reply::Quitting);
+                let _ = rustix::io::write(&post.zygote, b"q0000");
             }
             Ok(Request::Start(start)) => {
                 let [a, b, c, d] = std::process::id().to_le_bytes();

@@ -43,7 +43,7 @@ const DRAIN: Duration = Duration::from_secs(3);
 /// How long steps of the engine may take after that.
 const LAST_STEPS: Duration = Duration::from_secs(3);
 /// How long tidying up on an engine may take.
-const TIDYING: Duration = Duration::from_secs(2);
+const TIDYING: Duration = Duration::from_secs(4);
 /// How often the callback listener tries again to get its address.
 const BIND_AGAIN: Duration = Duration::from_secs(2);
 /// Characters of a token that is given by the environment, at least: it must not be guessable.

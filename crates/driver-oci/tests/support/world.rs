@@ -40,6 +40,7 @@ impl World {
             println!("skipped: {why}");
             return None;
         }
+        sweep_up_after_killed_runs().await;
         let dir = tempfile::tempdir().unwrap();
         let binary = build_game();
         let game = std::fs::read(&binary).unwrap();
@@ -321,4 +322,37 @@ impl Drop for MetadataStandIn {
 
 fn ip(arguments: &[&str]) -> bool {
     Command::new("ip").args(arguments).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
+/// Runs that were killed could not clear up. Their installation names their process.
+async fn sweep_up_after_killed_runs() {
+    for entry in std::fs::read_dir("/run").unwrap().flatten() {
+        let name = entry.file_name().into_string().unwrap();
+        let Some(short) = name.strip_prefix("spawnpoint-test-") else { continue };
+        let process = u32::from_str_radix(short, 16).map(|id| id ^ 0x7e57_0000).ok();
+        let is_dead_run =
+            process.is_some_and(|pid| pid < 1 << 22 && !Path::new(&format!("/proc/{pid}")).exists());
+        if !is_dead_run {
+            continue;
+        }
+        let script = format!(
+            "cat $(find /sys/fs/cgroup -path '*/spawnpoint-{short}/*' -name cgroup.procs) | sort -u | xargs -r kill -9"
+        );
+        let _ = Command::new("sh").args(["-c", &script]).stderr(Stdio::null()).status();
+        let dir = tempfile::tempdir().unwrap();
+        let config = OciConfig {
+            dir: dir.path().join("data"),
+            run: entry.path(),
+            installation: short.into(),
+            callback_port: None,
+            port_range: 20_000..=29_999,
+            subnet: None,
+            program: env!("CARGO_BIN_EXE_spawnpoint-oci-zygote").into(),
+            pool: 1,
+        };
+        let store = ImageStore::open(dir.path().join("images")).unwrap();
+        if let Ok(engine) = OciEngine::open(config, store).await {
+            let _ = engine.close().await;
+        }
+    }
 }

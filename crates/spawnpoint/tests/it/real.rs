@@ -96,6 +96,7 @@ fn the_readmes_walk_works_as_it_is_written() {
         blocks("The walk").split("\n\n").next().unwrap().lines().take(3).collect::<Vec<_>>().join("\n");
     let shown = type_in(&format!("{beginning}\n{}", blocks("Cities")), &server, dir.path());
     assert_eq!(shown, "Frankfurt am Main\nTokyo\n");
+    assert_eq!(server.signal("-TERM"), Some(0));
 }
 
 #[test]
