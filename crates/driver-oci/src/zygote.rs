@@ -110,7 +110,7 @@ pub fn zygote_main() -> Option<ExitCode> {
     let Some((stage, options)) = Options::parse(&arguments) else { return Some(ExitCode::from(2)) };
     let outcome = match stage.strip_prefix("1:") {
         None => protect(&options),
-        Some(mounts) => serve(&options, mounts),
+        Some(place) => serve(&options, place),
     };
     if let Err(error) = outcome {
         let _ = writeln!(io::stdout(), "{error}");
@@ -129,14 +129,17 @@ fn protect(options: &Options) -> Result<(), String> {
         fs::create_dir_all(options.run.join(folder)).map_err(|error| format!("{folder}: {error}"))?;
     }
     let mounts = File::open("/proc/self/ns/mnt").map_err(|error| error.to_string())?;
-    // Stage 1 goes back to where we are now.
-    rustix::io::fcntl_setfd(&mounts, rustix::io::FdFlags::empty()).map_err(failed("descriptor"))?;
+    // Stage 1 goes back to where we are now, which may be a root that somebody has changed to.
+    let root = File::open("/").map_err(|error| error.to_string())?;
+    for kept in [&mounts, &root] {
+        rustix::io::fcntl_setfd(kept, rustix::io::FdFlags::empty()).map_err(failed("descriptor"))?;
+    }
     let program = match mounted_program(options) {
         Ok(program) => program,
         Err(_) => sealed_program().map_err(|error| format!("a copy of the program: {error}"))?,
     };
     let mut arguments = vec!["spawnpoint-zygote".to_owned(), ARGUMENT.to_owned()];
-    arguments.extend(options.arguments(&format!("1:{}", mounts.as_raw_fd())));
+    arguments.extend(options.arguments(&format!("1:{}:{}", mounts.as_raw_fd(), root.as_raw_fd())));
     let texts = |all: Vec<String>| all.into_iter().map(CString::new).collect::<Result<Vec<_>, _>>();
     let arguments = texts(arguments).map_err(|error| error.to_string())?;
     let environment =
@@ -191,14 +194,20 @@ fn sealed_program() -> io::Result<CString> {
 }
 
 /// Stage 1: goes back to the host's mounts, becomes a daemon, and keeps supervisors waiting.
-fn serve(options: &Options, mounts: &str) -> Result<(), String> {
-    let number: i32 = mounts.parse().map_err(|_| "no descriptor".to_owned())?;
-    // SAFETY: stage 0 has left it open for us, and nobody else knows of it.
-    let mounts = unsafe { OwnedFd::from_raw_fd(number) };
+fn serve(options: &Options, place: &str) -> Result<(), String> {
+    let given = |text: &str| {
+        let number: i32 = text.parse().map_err(|_| "no descriptor".to_owned())?;
+        // SAFETY: stage 0 has left it open for us, and nobody else knows of it.
+        Ok::<_, String>(unsafe { OwnedFd::from_raw_fd(number) })
+    };
+    let (mounts, root) = place.split_once(':').ok_or_else(|| "no descriptor".to_owned())?;
+    let (mounts, root) = (given(mounts)?, given(root)?);
     rustix::thread::move_into_link_name_space(mounts.as_fd(), Some(LinkNameSpaceType::Mount))
         .map_err(failed("the host's mounts"))?;
-    drop(mounts);
+    rustix::process::fchdir(&root).map_err(failed("root"))?;
+    rustix::process::chroot(".").map_err(failed("root"))?;
     rustix::process::chdir("/").map_err(failed("root"))?;
+    drop((mounts, root));
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     // The parent ends at once; whoever waits for it reads our word from the pipe.
     if sys::split(0, None).map_err(|error| error.to_string())?.is_some() {
