@@ -20,6 +20,8 @@ use tokio::time::Instant;
 
 /// Clients that deploy and stop at the same time.
 const CLIENTS: usize = 3;
+/// The server is killed at most so often.
+const KILLS_MAX: usize = 60;
 
 /// Whether the embedded runtime runs here; says why if not.
 fn can_run(server: &Server) -> bool {
@@ -33,7 +35,13 @@ fn can_run(server: &Server) -> bool {
 }
 
 /// Asks until there is an answer: the server may be dead right now.
-fn insist(api: &Api, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&Value>) -> (u16, String) {
+fn insist(
+    api: &Api,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Option<&Value>,
+) -> (u16, String) {
     eventually(&format!("{method} {path} is answered"), PATIENCE, || {
         let answer = api.try_call(method, path, headers, body).ok()?;
         (answer.status != 503).then(|| (answer.status, answer.text().to_owned()))
@@ -98,7 +106,11 @@ fn a_thousand_starts_under_kills_leave_nothing_behind() {
         })
         .collect();
     let mut kills = 0;
-    while left.load(Ordering::Relaxed) > starts / 2 && !clients.iter().all(JoinHandle::is_finished) {
+    // Without an end to the kills no port would ever come back from its rest.
+    while left.load(Ordering::Relaxed) > starts / 2
+        && kills < KILLS_MAX
+        && !clients.iter().all(JoinHandle::is_finished)
+    {
         std::thread::sleep(random.millis(100, 1500));
         server.kill();
         kills += 1;
