@@ -63,6 +63,19 @@ fn type_in(script: &str, server: &Server, dir: &Path) -> String {
     text(&output.stdout)
 }
 
+/// Stops what a reader would have left running.
+fn stop_all(server: &Server) {
+    let (_, list) = server.call("GET", "/v1/deployments", "");
+    for one in list["data"].as_array().unwrap() {
+        let id = one["request_id"].as_str().unwrap();
+        let _ = server.call("DELETE", &format!("/v1/stop/{id}"), "");
+        eventually("it is stopped", || {
+            let (_, status) = server.call("GET", &format!("/v1/status/{id}"), "");
+            (status["current_status"] == "Status.TERMINATED").then_some(())
+        });
+    }
+}
+
 #[test]
 fn the_demo_plays_with_a_real_container() {
     let dir = tempfile::tempdir().unwrap();
@@ -88,6 +101,7 @@ fn the_readmes_walk_works_as_it_is_written() {
     assert!(shown.contains("Status.READY"), "{shown}");
     let id = shown.split("\"request_id\":\"").nth(1).unwrap().split('"').next().unwrap();
     assert!(shown.contains(&format!("pong {id}")), "the game was played: {shown}");
+    stop_all(&server);
     assert_eq!(server.signal("-TERM"), Some(0));
 
     let cities = std::fs::read_to_string(root().join("examples/three-cities.toml")).unwrap();
@@ -96,6 +110,7 @@ fn the_readmes_walk_works_as_it_is_written() {
         blocks("The walk").split("\n\n").next().unwrap().lines().take(3).collect::<Vec<_>>().join("\n");
     let shown = type_in(&format!("{beginning}\n{}", blocks("Cities")), &server, dir.path());
     assert_eq!(shown, "Frankfurt am Main\nTokyo\n");
+    stop_all(&server);
     assert_eq!(server.signal("-TERM"), Some(0));
 }
 
