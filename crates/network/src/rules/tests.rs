@@ -1,3 +1,5 @@
+//! What is said to the kernel, text by text.
+
 use super::*;
 
 fn port(transport: Transport, external: u16, internal: u16) -> Port {

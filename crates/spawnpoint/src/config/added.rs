@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     const SITE: &str = "[[site]]\nname = \"a\"\ncity = \"A\"\nlatitude = 1\nlongitude = 2\n\
-                        [[site.host]]\nname = \"a-1\"\nport_range = \"20000-20999\"\n\
+                        [[site.host]]\nname = \"a-1\"\ndriver = \"docker\"\nport_range = \"20000-20999\"\n\
                         capacity = { cpu_units = 1024, memory_mib = 1024 }\n";
     const TLS: &str = "[added_hosts.tls]\nca = \"/ca\"\ncert = \"/cert\"\nkey = \"/key\"\n";
 
