@@ -34,7 +34,7 @@ use crate::paired::{Samples, text};
 use crate::server::{Server, TOKEN, deploy, scratch};
 use crate::{Failure, Report, block_on};
 
-const WARM_UPS: usize = 3;
+pub const WARM_UPS: usize = 3;
 /// How long a container may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Between packets that nobody answers.
@@ -53,7 +53,7 @@ pub fn run(rounds: usize) -> Report {
         let tag = std::process::id().to_string();
         let image = format!("localhost/spawnpoint-bench:{tag}");
         load_image(&docker, &image).await?;
-        let server = Server::start("").await?;
+        let server = Server::start("[[site]]\nname = \"local\"\ncity = \"Local\"\nlatitude = 0\nlongitude = 0\ndriver = \"docker\"\n").await?;
         server.describe_game("localhost", "spawnpoint-bench", &tag).await?;
         let mut bench = Bench { docker, server, image, times: Times::default() };
         let measured = bench.rounds(rounds).await;
@@ -203,7 +203,7 @@ pub async fn tidy(docker: &Docker, server: &Server, image: &str) -> Result<(), F
 }
 
 /// Asks until the status is as wanted.
-async fn until(connection: &mut Connection, ask: &[u8], wanted: &str) -> Result<Value, Failure> {
+pub async fn until(connection: &mut Connection, ask: &[u8], wanted: &str) -> Result<Value, Failure> {
     let start = Instant::now();
     loop {
         let status = connection.exchange(ask).await?.json(200)?;
@@ -218,7 +218,7 @@ async fn until(connection: &mut Connection, ask: &[u8], wanted: &str) -> Result<
 }
 
 /// Sends packets until one is answered.
-async fn first_answer(port: u16) -> Result<(), Failure> {
+pub async fn first_answer(port: u16) -> Result<(), Failure> {
     let ask = move || -> Result<(), Failure> {
         let socket = UdpSocket::bind("127.0.0.1:0")?;
         socket.connect(("127.0.0.1", port))?;
@@ -256,7 +256,7 @@ fn twin_of(made: ContainerInspectResponse, port: u16) -> ContainerCreateBody {
 }
 
 /// What `docker run -p` makes, with the same limits.
-fn plain(image: &str, port: u16) -> ContainerCreateBody {
+pub fn plain(image: &str, port: u16) -> ContainerCreateBody {
     ContainerCreateBody {
         image: Some(image.to_owned()),
         exposed_ports: Some(vec![GAME_PORT.to_owned()]),
@@ -277,6 +277,16 @@ fn bindings(port: u16) -> HashMap<String, Option<Vec<PortBinding>>> {
 
 /// Builds the game server of this workspace and puts it on the engine.
 pub async fn load_image(docker: &Docker, reference: &str) -> Result<(), Failure> {
+    let options = ImportImageOptionsBuilder::default().quiet(true).build();
+    docker
+        .import_image(options, bollard::body_full(game_image(reference)?.into()), None)
+        .try_for_each(|_| async { Ok(()) })
+        .await?;
+    Ok(())
+}
+
+/// The game server of this workspace as an image, as `docker save` writes it.
+pub fn game_image(reference: &str) -> Result<Vec<u8>, Failure> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/game/src/main.rs");
     let directory = tempfile::tempdir_in(scratch()?)?;
     let program = directory.path().join("game");
@@ -296,12 +306,6 @@ pub async fn load_image(docker: &Docker, reference: &str) -> Result<(), Failure>
         return Err("the game server did not compile".into());
     }
     let binary = std::fs::read(&program)?;
-    let archive =
-        SingleBinaryImage { reference, binary: &binary, file_name: "game", labels: &[] }.archive()?;
-    let options = ImportImageOptionsBuilder::default().quiet(true).build();
-    docker
-        .import_image(options, bollard::body_full(archive.into()), None)
-        .try_for_each(|_| async { Ok(()) })
-        .await?;
-    Ok(())
+    let image = SingleBinaryImage { reference, binary: &binary, file_name: "game", labels: &[] };
+    Ok(image.archive()?)
 }

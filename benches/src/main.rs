@@ -8,6 +8,7 @@
 mod accept;
 mod burst;
 mod docker;
+mod embedded;
 mod growth;
 mod hello;
 mod http;
@@ -31,9 +32,10 @@ pub type Report = Result<Vec<String>, Failure>;
 /// A benchmark: its name, what it compares, its function from rounds to the report, its default rounds.
 type Benchmark = (&'static str, &'static str, fn(usize) -> Report, usize);
 
-const BENCHMARKS: [Benchmark; 8] = [
+const BENCHMARKS: [Benchmark; 9] = [
     ("placement", "choosing a host, against a naive haversine scan", |rounds| Ok(placement::run(rounds)), 51),
     ("docker", "deploy request to first UDP answer, against the bare Engine API", docker::run, 25),
+    ("embedded", "the embedded runtime, against a Docker engine doing the same", embedded::run, 25),
     (
         "accept",
         "accepted deployments a second, against raw inserts into the same kind of database",

@@ -100,6 +100,29 @@ impl Server {
         self.kill_and_restart().await.map(drop)
     }
 
+    /// Gives the embedded runtime an image, as `docker save` writes it.
+    pub fn import(&self, archive: &[u8]) -> Result<(), Failure> {
+        let file = self.directory.path().join("image.tar");
+        std::fs::write(&file, archive)?;
+        let mut import = Command::new(std::env::current_exe()?.with_file_name("spawnpoint"));
+        import.args(["image", "import"]).arg(file).arg("--data-dir").arg(self.directory.path().join("data"));
+        let output = import.output()?;
+        if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into()) }
+    }
+
+    /// SIGTERM, so that it takes away what is only kept ready. Nothing may be deployed.
+    pub async fn end(&mut self) -> Result<(), Failure> {
+        Command::new("kill").arg(self.child.id().to_string()).status()?;
+        let start = Instant::now();
+        while self.child.try_wait()?.is_none() {
+            if start.elapsed() > PATIENCE {
+                return Err("the server does not end".into());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+
     /// Waits until it is ready.
     async fn wait(&mut self) -> Result<(), Failure> {
         let start = Instant::now();

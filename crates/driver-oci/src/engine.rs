@@ -228,7 +228,11 @@ impl OciEngine {
     /// What is still there.
     pub async fn close(&self) -> Result<(), DriverError> {
         let folder = self.config.run.join("net");
-        let network = Network::remove_all(&self.config.installation, &folder);
+        let network = async {
+            // No network is made meanwhile.
+            self.network.close().await?;
+            Network::remove_all(&self.config.installation, &folder).await
+        };
         let (ended, removed) = tokio::join!(self.end_zygote(), network);
         ended?;
         removed.map_err(|error| DriverError::Internal(error.to_string()))?;
