@@ -249,6 +249,8 @@ on_both! {
         let session = join(world, row).await;
         assert!(session.is_linked(), "it waits on the deployment that was named");
         assert_eq!(session.webhook.as_ref().unwrap().shown, format!("http://{}/session", world.receiver_address));
+        let starts = async || world.view(id).await.deployment.state.phase == Phase::Starting;
+        world.eventually("its time to start has begun", starts).await;
         world.clock.advance(Duration::from_secs(121));
         world.until(id, Status::Error).await;
         let view = world.engine.get_session(&world.admin, session.id).await.unwrap();
