@@ -23,7 +23,7 @@ use crate::{Failure, Report, block_on};
 
 /// Ours alone; ports beside those of the bare containers.
 const SITE: &str = "[[site]]\nname = \"here\"\ncity = \"here\"\nlatitude = 0.0\nlongitude = 0.0\ndriver = \"oci\"\n\
-    [[site.host]]\nname = \"here-1\"\nport_range = \"23000-25999\"\n\
+    [[site.host]]\nname = \"here-1\"\nport_range = \"22000-32700\"\n\
     capacity = { cpu_units = 100000000, memory_mib = 100000000 }\n";
 /// Host ports of the bare containers.
 const FIRST_PORT: u16 = 20_000;
