@@ -20,6 +20,8 @@ const VERSION: &str = "1";
 const MAX_RECORD: u64 = 16 << 20;
 /// How the machine names its current run; what was not flushed before is not believed after.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+/// Number of the next name in `tmp`: one count for all stores that this process has open, which may be the same one.
+static FRESH: AtomicU64 = AtomicU64::new(0);
 
 /// What is known of an image.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -54,7 +56,6 @@ pub struct NameRecord {
 #[derive(Debug)]
 pub struct Disk {
     dir: PathBuf,
-    counter: AtomicU64,
     pub boot: String,
 }
 
@@ -92,7 +93,7 @@ impl Disk {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
         fs::set_permissions(&dir, mode).map_err(|e| StoreError::io("close to others", &dir, &e))?;
         let boot = fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_owned();
-        let disk = Self { dir, counter: AtomicU64::new(0), boot };
+        let disk = Self { dir, boot };
         for part in ["layers", "images", "names", "leases", "partial", "tmp"] {
             make_dir(&disk.dir.join(part))?;
         }
@@ -181,7 +182,7 @@ impl Disk {
     /// A name in `tmp` that nothing has.
     fn fresh(&self) -> PathBuf {
         loop {
-            let n = self.counter.fetch_add(1, Ordering::Relaxed);
+            let n = FRESH.fetch_add(1, Ordering::Relaxed);
             let path = self.dir.join("tmp").join(format!("{}-{n}", std::process::id()));
             if !path.exists() {
                 return path;

@@ -263,12 +263,15 @@ fn exchange(socket: &UdpSocket, wait: Duration, attempts: usize) -> Option<Strin
     socket.set_read_timeout(Some(wait)).unwrap();
     let mut buffer = [0; 2048];
     for _ in 0..attempts {
-        // An ICMP error of before is told here.
-        if socket.send(b"hi").is_err() {
-            continue;
-        }
-        if let Ok(length) = socket.recv(&mut buffer) {
-            return Some(String::from_utf8_lossy(&buffer[..length]).into_owned());
+        let start = tokio::time::Instant::now();
+        // An ICMP error of before is told on sending or on receiving, at once: that is no attempt yet.
+        while start.elapsed() < wait {
+            if socket.send(b"hi").is_ok()
+                && let Ok(length) = socket.recv(&mut buffer)
+            {
+                return Some(String::from_utf8_lossy(&buffer[..length]).into_owned());
+            }
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
     None
