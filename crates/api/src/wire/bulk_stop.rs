@@ -59,6 +59,19 @@ pub struct StopValue(pub String);
 /// # Errors
 /// Every bad field.
 pub fn read(object: &Map<String, Value>) -> Result<Vec<StopFilter>, Invalids> {
+    let fields = [("request_id", StopField::Id), ("deployment_tags", StopField::Tags)];
+    read_filters(object, &fields, |field, values, filter_type| StopFilter { field, values, filter_type })
+}
+
+/// Reads the filters of a bulk stop by fields of these names.
+///
+/// # Errors
+/// Every bad field.
+pub(super) fn read_filters<F: Copy, T>(
+    object: &Map<String, Value>,
+    fields: &[(&str, F)],
+    make: impl Fn(F, Vec<String>, FilterType) -> T,
+) -> Result<Vec<T>, Invalids> {
     let problems = Problems::new();
     let body = Fields::new(object, &problems);
     body.require("filters");
@@ -66,19 +79,24 @@ pub fn read(object: &Map<String, Value>) -> Result<Vec<StopFilter>, Invalids> {
         body.note("filters", "must not be empty");
     }
     let items = body.objects("filters", FILTERS_MAX).unwrap_or_default();
-    let filters = items.iter().filter_map(filter).collect();
+    let read = items.iter().filter_map(|item| {
+        let (field, values, filter_type) = filter(item, fields)?;
+        Some(make(field, values, filter_type))
+    });
+    let filters = read.collect();
     problems.into_result()?;
     Ok(filters)
 }
 
-fn filter(item: &Fields<'_>) -> Option<StopFilter> {
+fn filter<F: Copy>(item: &Fields<'_>, fields: &[(&str, F)]) -> Option<(F, Vec<String>, FilterType)> {
     for key in ["field", "values", "filter_type"] {
         item.require(key);
     }
-    let field = item.parsed("field", |text| match text {
-        "request_id" => Ok(StopField::Id),
-        "deployment_tags" => Ok(StopField::Tags),
-        _ => Err(Invalid::new("", "must be one of request_id, deployment_tags")),
+    let field = item.parsed("field", |text| {
+        fields.iter().find(|(name, _)| *name == text).map(|(_, field)| *field).ok_or_else(|| {
+            let names: Vec<_> = fields.iter().map(|(name, _)| *name).collect();
+            Invalid::new("", format!("must be one of {}", names.join(", ")))
+        })
     });
     let bare = |invalid: Invalid| Invalid::new("", invalid.problem);
     let filter_type = item.parsed("filter_type", |text| FilterType::parse(text).map_err(bare));
@@ -90,7 +108,7 @@ fn filter(item: &Fields<'_>) -> Option<StopFilter> {
     if item.is_empty_list("values") {
         item.note("values", "must not be empty");
     }
-    Some(StopFilter { field: field?, values: values?, filter_type: filter_type? })
+    Some((field?, values?, filter_type?))
 }
 
 /// The answer: whom it stops.

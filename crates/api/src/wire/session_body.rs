@@ -7,24 +7,17 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value};
 use spawnpoint_engine::sessions::{CustomSession, SessionField, SessionFilter, SessionRequest, UserInput};
-use spawnpoint_model::filter::FilterType;
-use spawnpoint_model::limits::{
-    BULK_STOP_VALUES_MAX, FILTERS_MAX, SELECTOR_VALUE_CHARS_MAX, SELECTORS_MAX, SESSIONS_AT_ONCE_MAX,
-    USERS_MAX,
-};
+use spawnpoint_model::limits::{SELECTOR_VALUE_CHARS_MAX, SELECTORS_MAX, SESSIONS_AT_ONCE_MAX, USERS_MAX};
 use spawnpoint_model::names::{CustomId, TagName};
 use spawnpoint_model::session::Selector;
 use spawnpoint_model::{AppName, Invalid, Invalids, Plaintext, VersionName, env};
 use utoipa::ToSchema;
 
-use super::bulk_stop::StopValue;
+use super::bulk_stop::{self, StopValue};
 use super::deploy_v1::{FilterBody, FilterKind, GeoIpBody, filters};
 use super::deploy_v2::{PointBody, address, point, url};
 use super::parts::{AddressText, TagText};
 use crate::fields::{Fields, Problems};
-
-/// Characters of a value of a filter.
-const VALUE_CHARS_MAX: usize = 255;
 
 /// A session that is asked for, as [`read`] reads it.
 #[derive(ToSchema)]
@@ -339,37 +332,14 @@ pub fn read_users(object: &Map<String, Value>) -> Result<Vec<IpAddr>, Invalids> 
 /// # Errors
 /// Every bad field.
 pub fn read_filters(object: &Map<String, Value>) -> Result<Vec<SessionFilter>, Invalids> {
-    let problems = Problems::new();
-    let body = Fields::new(object, &problems);
-    body.require("filters");
-    if body.is_empty_list("filters") {
-        body.note("filters", "must not be empty");
-    }
-    let items = body.objects("filters", FILTERS_MAX).unwrap_or_default();
-    let filters = items.iter().filter_map(filter).collect();
-    problems.into_result()?;
-    Ok(filters)
-}
-
-fn filter(item: &Fields<'_>) -> Option<SessionFilter> {
-    for key in ["field", "values", "filter_type"] {
-        item.require(key);
-    }
-    let field = item.parsed("field", |text| match text {
-        "session_id" => Ok(SessionField::Id),
-        "deployment_tags" => Ok(SessionField::DeploymentTags),
-        "request_id" => Ok(SessionField::Deployment),
-        _ => Err(Invalid::new("", "must be one of session_id, deployment_tags, request_id")),
-    });
-    let bare = |invalid: Invalid| Invalid::new("", invalid.problem);
-    let filter_type = item.parsed("filter_type", |text| FilterType::parse(text).map_err(bare));
-    let values = item.texts("values", BULK_STOP_VALUES_MAX, |text| {
-        let text = text.trim();
-        spawnpoint_model::names::check_text(text, 1..=VALUE_CHARS_MAX)?;
-        Ok(text.to_owned())
-    });
-    if item.is_empty_list("values") {
-        item.note("values", "must not be empty");
-    }
-    Some(SessionFilter { field: field?, values: values?, filter_type: filter_type? })
+    let fields = [
+        ("session_id", SessionField::Id),
+        ("deployment_tags", SessionField::DeploymentTags),
+        ("request_id", SessionField::Deployment),
+    ];
+    bulk_stop::read_filters(object, &fields, |field, values, filter_type| SessionFilter {
+        field,
+        values,
+        filter_type,
+    })
 }
