@@ -13,38 +13,21 @@ use serde_json::{Value, json};
 use spawnpoint_api::{
     ApiConfig, ApiState, RateLimits, callback_router, render_session, render_status, router,
 };
-use spawnpoint_driver::Security;
-use spawnpoint_driver::fake::{FakeConfig, FakeDriver, FakeEngine};
+use spawnpoint_driver::fake::FakeEngine;
 use spawnpoint_engine::image_tags::OwnRegistry;
 use spawnpoint_engine::positions::{Positions, Region, Whereabouts};
 use spawnpoint_engine::webhooks::Network;
-use spawnpoint_engine::{ConnectHost, Engine, Entropy, HostSetup, ManualClock, Options, Parts};
-use spawnpoint_model::added::AddedHost;
+use spawnpoint_engine::{Engine, Entropy, ManualClock, Options, Parts};
+use spawnpoint_model::Plaintext;
 use spawnpoint_model::geo::GeoPoint;
-use spawnpoint_model::site::{Beacon, Centroid, Host, Location, PrivateFleet, Site};
-use spawnpoint_model::units::Resources;
-use spawnpoint_model::{CpuUnits, HostId, Invalid, Invalids, MemoryMib, Plaintext, Timestamp};
-use spawnpoint_store::{Database, Store, Vault};
+use spawnpoint_store::{Store, Vault};
+pub use spawnpoint_testing::NOW;
+use spawnpoint_testing::{Scratch, atlas};
 use tower::ServiceExt;
 
-pub const NOW: Timestamp = Timestamp(1_790_000_000_000_000);
 pub const ADMIN: &str = "admin-secret";
 /// Whence requests come, unless a test says otherwise.
 pub const PEER: &str = "198.51.100.7:40000";
-const CITIES: [(&str, f64, f64, Option<&str>); 5] = [
-    ("lyon", 45.75, 4.85, None),
-    ("montreal", 45.5, -73.57, None),
-    ("tokyo", 35.68, 139.69, None),
-    ("kyoto", 35.01, 135.77, Some("tournament")),
-    ("osaka", 34.69, 135.5, Some("tournament")),
-];
-
-/// The private fleet of Kyoto and Osaka.
-pub fn tournament() -> PrivateFleet {
-    let at = GeoPoint { latitude: 35.0, longitude: 135.5 };
-    let centroid = Centroid { label: "Kansai".into(), at, radius_km: 100.0, desired_host_count: 2 };
-    PrivateFleet { name: "tournament".into(), centroid }
-}
 
 /// An answer, read to its end.
 #[derive(Debug)]
@@ -80,7 +63,7 @@ pub struct World {
     pub callbacks: Router,
     pub clock: Arc<ManualClock>,
     pub hosts: Vec<Arc<FakeEngine>>,
-    _directory: tempfile::TempDir,
+    _scratch: Scratch,
 }
 
 impl World {
@@ -105,20 +88,17 @@ impl World {
     }
 
     async fn start(config: ApiConfig, registry: Option<OwnRegistry>) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let store =
-            Store::open(&Database::Sqlite(directory.path().join("spawnpoint.db")), NOW).await.unwrap();
+        let scratch = Scratch::sqlite();
+        let store = Store::open(&scratch.database, NOW).await.unwrap();
         let clock = ManualClock::new(NOW);
-        let mut hosts = CITIES.map(|_| FakeEngine::new(FakeConfig::default())).to_vec();
-        // One more, on which added hosts stand.
-        hosts.push(FakeEngine::new(FakeConfig::default()));
+        let hosts = atlas::engines();
         let mut parts = parts(&store, &clock, &hosts);
         parts.options.own_registry = registry;
         let engine = Engine::start(parts).await.unwrap();
         engine.install_admin_token(&Plaintext::new(ADMIN)).await.unwrap();
         let state = ApiState::new(engine.clone(), config);
         let (router, callbacks) = (router(state.clone()), callback_router(state.clone()));
-        Self { engine, router, api: state, callbacks, clock, hosts, _directory: directory }
+        Self { engine, router, api: state, callbacks, clock, hosts, _scratch: scratch }
     }
 
     /// With an application `arena` and its version `v1`, whose servers listen on the UDP port 7777 called `game`.
@@ -281,7 +261,7 @@ impl Positions for Somewhere {
     fn position(&self, address: IpAddr) -> Option<GeoPoint> {
         let IpAddr::V4(v4) = address else { return None };
         let [203, 0, 113, last @ (10 | 20 | 30)] = v4.octets() else { return None };
-        let (_, latitude, longitude, _) = CITIES[usize::from(last / 10 - 1)];
+        let (_, latitude, longitude, _) = atlas::CITIES[usize::from(last / 10 - 1)];
         Some(GeoPoint { latitude, longitude })
     }
 
@@ -294,50 +274,6 @@ impl Positions for Somewhere {
     }
 }
 
-/// Connects added hosts to the last of the engines.
-struct Annex {
-    engine: Arc<FakeEngine>,
-    store: Store,
-}
-
-#[async_trait::async_trait]
-impl ConnectHost for Annex {
-    async fn connect(&self, added: &AddedHost, _beside: &[AddedHost]) -> Result<HostSetup, Invalids> {
-        let city = CITIES.iter().find(|(city, ..)| *city == added.site.as_str());
-        let Some((city, latitude, longitude, _)) = city else {
-            return Err(Invalid::new("site", "there is no such site").into());
-        };
-        let location = Location {
-            city: (*city).into(),
-            latitude: *latitude,
-            longitude: *longitude,
-            ..Location::default()
-        };
-        let (first, last) = added.port_range.unwrap_or((31_000, 31_099));
-        let host = Host {
-            id: added.id.clone(),
-            site: Arc::new(Site { id: (*city).into(), location, tags: Vec::new() }),
-            public_address: "203.0.113.2".parse().unwrap(),
-            capacity: added.capacity.unwrap_or(Resources { cpu: CpuUnits(2048), memory: MemoryMib(2048) }),
-            port_range: first..=last,
-            private_fleet: added.private_fleet.clone(),
-            ends_tls: true,
-            cordoned: false,
-            base_clock_mhz: 2000,
-            beacon: None,
-        };
-        let driver = FakeDriver::on(self.engine.clone(), self.store.installation(), added.id.clone());
-        Ok(HostSetup {
-            host: Arc::new(host),
-            driver: Arc::new(driver),
-            callback_url: None,
-            security: Security::Baseline,
-            pids_max: 512,
-            front: None,
-        })
-    }
-}
-
 fn parts(store: &Store, clock: &Arc<ManualClock>, hosts: &[Arc<FakeEngine>]) -> Parts {
     let mut options =
         Options::new("games.test", "http://api.test", Plaintext::new("whsec_c3Bhd25wb2ludC10ZXN0cw=="));
@@ -345,43 +281,6 @@ fn parts(store: &Store, clock: &Arc<ManualClock>, hosts: &[Arc<FakeEngine>]) -> 
     options.registry_networks.clone_from(&options.webhook_networks);
     options.resync_every = Duration::from_millis(200);
     options.metrics.sample_every = Duration::from_secs(1);
-    let setups = CITIES.iter().zip(hosts).map(|((city, latitude, longitude, private), fake)| {
-        let location = Location {
-            city: (*city).into(),
-            country: "somewhere".into(),
-            latitude: *latitude,
-            longitude: *longitude,
-            ..Location::default()
-        };
-        let site = Arc::new(Site { id: (*city).into(), location, tags: vec!["edge".into()] });
-        let id = HostId::from(format!("{city}-1"));
-        let host = Host {
-            id: id.clone(),
-            site,
-            public_address: "203.0.113.1".parse().unwrap(),
-            capacity: Resources { cpu: CpuUnits(4096), memory: MemoryMib(4096) },
-            port_range: 30_000..=30_099,
-            private_fleet: private.map(str::to_owned),
-            ends_tls: true,
-            cordoned: false,
-            base_clock_mhz: 2000,
-            // The third city has none.
-            beacon: (*city != "tokyo").then(|| Beacon {
-                host: "203.0.113.9".into(),
-                udp_port: Some(8090),
-                tcp_port: matches!(*city, "lyon" | "kyoto").then_some(8091),
-            }),
-        };
-        let driver = Arc::new(FakeDriver::on(fake.clone(), store.installation(), id));
-        HostSetup {
-            host: Arc::new(host),
-            driver,
-            callback_url: None,
-            security: Security::Baseline,
-            pids_max: 512,
-            front: None,
-        }
-    });
     Parts {
         options,
         clock: clock.clone(),
@@ -391,10 +290,8 @@ fn parts(store: &Store, clock: &Arc<ManualClock>, hosts: &[Arc<FakeEngine>]) -> 
         render_session: Arc::new(render_session),
         store: store.clone(),
         vault: Arc::new(vault()),
-        hosts: setups.collect(),
-        private_fleets: vec![tournament()],
-        connect: hosts.last().map(|engine| {
-            Arc::new(Annex { engine: engine.clone(), store: store.clone() }) as Arc<dyn ConnectHost>
-        }),
+        hosts: atlas::setups(store, hosts, &|| None),
+        private_fleets: vec![atlas::tournament()],
+        connect: atlas::Annex::on_last(hosts, store, Box::new(|| None)),
     }
 }

@@ -1,6 +1,5 @@
 //! The engine on a real database and a fake driver, with a clock that the test moves.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may panic")]
-#![expect(clippy::print_stderr, reason = "a skipped test says why")]
 
 mod access_lists;
 mod added;

@@ -10,30 +10,23 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
-use spawnpoint_driver::Security;
-use spawnpoint_driver::fake::{FakeConfig, FakeDriver, FakeEngine};
+use spawnpoint_driver::fake::FakeEngine;
 use spawnpoint_engine::apps::NewApp;
 use spawnpoint_engine::versions::VersionInput;
 use spawnpoint_engine::webhooks::Network;
 use spawnpoint_engine::{
-    ConnectHost, DeployRequest, DeploymentView, Engine, Entropy, Error, Front, FrontError, Guests, HostSetup,
-    ManualClock, Options, Parts, WebhookUrls,
+    DeployRequest, DeploymentView, Engine, Entropy, Error, Front, FrontError, Guests, ManualClock, Options,
+    Parts, WebhookUrls,
 };
-use spawnpoint_model::added::AddedHost;
 use spawnpoint_model::deployment::{Phase, Status};
-use spawnpoint_model::geo::GeoPoint;
 use spawnpoint_model::port::PortSpec;
 use spawnpoint_model::query::{ListQuery, Page};
-use spawnpoint_model::site::{Beacon, Centroid, Host, Location, PrivateFleet, Site};
 use spawnpoint_model::token::{Actor, Scope};
 use spawnpoint_model::units::Resources;
-use spawnpoint_model::{
-    AppName, CpuUnits, DeploymentId, HostId, Invalid, Invalids, MemoryMib, Plaintext, Protocol, Timestamp,
-    TokenId, VersionName, WorkloadId,
-};
-use spawnpoint_store::{Database, Store, Vault};
-
-pub const NOW: Timestamp = Timestamp(1_790_000_000_000_000);
+use spawnpoint_model::{AppName, DeploymentId, Plaintext, Protocol, TokenId, VersionName, WorkloadId};
+use spawnpoint_store::{Store, Vault};
+pub use spawnpoint_testing::NOW;
+use spawnpoint_testing::{Scratch, atlas};
 
 /// Runs a test on both databases.
 macro_rules! on_both {
@@ -89,25 +82,7 @@ pub struct World {
     pub admin: Actor,
     /// What ends TLS for the present control plane.
     pub front: Arc<TestFront>,
-    database: Database,
-    schema: Option<(String, String)>,
-    directory: tempfile::TempDir,
-}
-
-/// Three cities with a shared host each, and two with a private one.
-const CITIES: [(&str, f64, f64, Option<&str>); 5] = [
-    ("lyon", 45.75, 4.85, None),
-    ("montreal", 45.5, -73.57, None),
-    ("tokyo", 35.68, 139.69, None),
-    ("kyoto", 35.01, 135.77, Some("tournament")),
-    ("osaka", 34.69, 135.5, Some("tournament")),
-];
-
-/// The private fleet of Kyoto and Osaka.
-pub fn tournament() -> PrivateFleet {
-    let at = GeoPoint { latitude: 35.0, longitude: 135.5 };
-    let centroid = Centroid { label: "Kansai".into(), at, radius_km: 100.0, desired_host_count: 2 };
-    PrivateFleet { name: "tournament".into(), centroid }
+    scratch: Scratch,
 }
 
 /// Notes which TLS ports are open on all hosts, and may find ports taken.
@@ -177,56 +152,26 @@ impl Front for HostFront {
 
 impl World {
     pub async fn sqlite() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let database = Database::Sqlite(directory.path().join("spawnpoint.db"));
-        Self::over(database, None, directory).await
+        Self::over(Scratch::sqlite()).await
     }
 
     pub async fn postgres() -> Option<Self> {
-        let Ok(url) = std::env::var("SPAWNPOINT_TEST_POSTGRES") else {
-            eprintln!("skipped: SPAWNPOINT_TEST_POSTGRES holds no URL of a PostgreSQL server");
-            return None;
-        };
-        let directory = tempfile::tempdir().unwrap();
-        let random = directory.path().file_name().unwrap().to_str().unwrap().to_lowercase();
-        let schema = format!("test_{}", random.replace(|c: char| !c.is_ascii_alphanumeric(), ""));
-        execute(&url, &format!("create schema {schema}")).await;
-        let separator = if url.contains('?') { '&' } else { '?' };
-        let scoped = format!("{url}{separator}options=-c%20search_path%3D{schema}");
-        Some(Self::over(Database::Postgres(scoped), Some((url, schema)), directory).await)
+        Some(Self::over(Scratch::postgres().await?).await)
     }
 
-    async fn over(
-        database: Database,
-        schema: Option<(String, String)>,
-        directory: tempfile::TempDir,
-    ) -> Self {
+    async fn over(scratch: Scratch) -> Self {
         let receiver = Receiver::default();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let receiver_address = listener.local_addr().unwrap();
         let router = axum::Router::new().fallback(receive).with_state(receiver.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
-        let mut hosts = CITIES.map(|_| FakeEngine::new(FakeConfig::default())).to_vec();
-        // One more, on which added hosts stand.
-        hosts.push(FakeEngine::new(FakeConfig::default()));
+        let hosts = atlas::engines();
         let clock = ManualClock::new(NOW);
-        let store = Store::open(&database, NOW).await.unwrap();
+        let store = Store::open(&scratch.database, NOW).await.unwrap();
         let front = Arc::new(TestFront::default());
-        let engine = start(&store, &clock, &hosts, &front, directory.path(), |_| {}).await;
+        let engine = start(&store, &clock, &hosts, &front, scratch.directory(), |_| {}).await;
         let admin = Actor { token: TokenId::from("test"), scope: Scope::Admin, apps: Vec::new() };
-        let world = Self {
-            engine,
-            clock,
-            hosts,
-            store,
-            receiver,
-            receiver_address,
-            admin,
-            front,
-            database,
-            schema,
-            directory,
-        };
+        let world = Self { engine, clock, hosts, store, receiver, receiver_address, admin, front, scratch };
         world.create_app("arena").await;
         world.create_version("arena", "v1", "fake/game:ok", |_| {}).await;
         world
@@ -241,16 +186,16 @@ impl World {
     pub async fn restart_with(&mut self, change: impl FnOnce(&mut Options)) {
         self.engine.shut_down(Duration::from_secs(5)).await;
         self.store.clone().close().await;
-        self.store = Store::open(&self.database, NOW).await.unwrap();
+        self.store = Store::open(&self.scratch.database, NOW).await.unwrap();
         // What it had opened is closed with it.
         self.front = Arc::default();
         let (hosts, front) = (&self.hosts, &self.front);
-        self.engine = start(&self.store, &self.clock, hosts, front, self.directory.path(), change).await;
+        self.engine = start(&self.store, &self.clock, hosts, front, self.scratch.directory(), change).await;
     }
 
     /// Another control plane on the same database and hosts; PostgreSQL alone allows it.
     pub async fn second(&self) -> Engine {
-        let directory = self.directory.path().join("second");
+        let directory = self.scratch.directory().join("second");
         start(&self.store, &self.clock, &self.hosts, &Arc::default(), &directory, |_| {}).await
     }
 
@@ -361,7 +306,7 @@ impl World {
 
     /// Where logs wait for their upload.
     pub fn spool_dir(&self) -> std::path::PathBuf {
-        self.directory.path().join("spool")
+        self.scratch.directory().join("spool")
     }
 
     /// A plain HTTP client, as anybody has one.
@@ -421,9 +366,7 @@ impl World {
         assert_eq!(self.workloads(), 0, "workloads are left");
         assert!(self.front.open.lock().is_empty(), "TLS ports are open");
         self.engine.shut_down(Duration::from_secs(5)).await;
-        if let Some((url, schema)) = &self.schema {
-            execute(url, &format!("drop schema {schema} cascade")).await;
-        }
+        self.scratch.remove().await;
     }
 }
 
@@ -461,37 +404,6 @@ async fn start(
     options.terminated_retention = Duration::from_secs(30 * 24 * 3600);
     options.metrics.sample_every = Duration::from_secs(1);
     change(&mut options);
-    let setups = CITIES.iter().zip(hosts).map(|((city, latitude, longitude, private), fake)| {
-        let location = Location {
-            city: (*city).into(),
-            latitude: *latitude,
-            longitude: *longitude,
-            ..Location::default()
-        };
-        let site = Arc::new(Site { id: (*city).into(), location, tags: Vec::new() });
-        let id = HostId::from(format!("{city}-1"));
-        let host = Host {
-            id: id.clone(),
-            site,
-            public_address: "203.0.113.1".parse().unwrap(),
-            capacity: Resources { cpu: CpuUnits(4096), memory: MemoryMib(4096) },
-            port_range: 30_000..=30_099,
-            private_fleet: private.map(str::to_owned),
-            ends_tls: true,
-            cordoned: false,
-            base_clock_mhz: 2000,
-            beacon: None,
-        };
-        let driver = Arc::new(FakeDriver::on(fake.clone(), store.installation(), id));
-        HostSetup {
-            host: Arc::new(host),
-            driver,
-            callback_url: None,
-            security: Security::Baseline,
-            pids_max: 512,
-            front: Some(front.of_a_host()),
-        }
-    });
     let parts = Parts {
         options,
         clock: clock.clone(),
@@ -505,63 +417,16 @@ async fn start(
         }),
         store: store.clone(),
         vault: Arc::new(Vault::from_master_key([7; 32])),
-        hosts: setups.collect(),
-        private_fleets: vec![tournament()],
-        connect: hosts.last().map(|engine| {
-            let annex = Annex { engine: engine.clone(), store: store.clone(), front: front.clone() };
-            Arc::new(annex) as Arc<dyn ConnectHost>
-        }),
+        hosts: atlas::setups(store, hosts, &*front_of_a_host(front)),
+        private_fleets: vec![atlas::tournament()],
+        connect: atlas::Annex::on_last(hosts, store, front_of_a_host(front)),
     };
     Engine::start(parts).await.unwrap()
 }
 
-/// Connects added hosts to the last of the engines.
-struct Annex {
-    engine: Arc<FakeEngine>,
-    store: Store,
-    front: Arc<TestFront>,
-}
-
-#[async_trait::async_trait]
-impl ConnectHost for Annex {
-    async fn connect(&self, added: &AddedHost, _beside: &[AddedHost]) -> Result<HostSetup, Invalids> {
-        let city = CITIES.iter().find(|(city, ..)| *city == added.site.as_str());
-        let Some((city, latitude, longitude, _)) = city else {
-            return Err(Invalid::new("site", "there is no such site").into());
-        };
-        let location = Location {
-            city: (*city).into(),
-            latitude: *latitude,
-            longitude: *longitude,
-            ..Location::default()
-        };
-        let (first, last) = added.port_range.unwrap_or((31_000, 31_099));
-        let host = Host {
-            id: added.id.clone(),
-            site: Arc::new(Site { id: (*city).into(), location, tags: Vec::new() }),
-            public_address: "203.0.113.2".parse().unwrap(),
-            capacity: added.capacity.unwrap_or(Resources { cpu: CpuUnits(2048), memory: MemoryMib(2048) }),
-            port_range: first..=last,
-            private_fleet: added.private_fleet.clone(),
-            ends_tls: true,
-            cordoned: false,
-            base_clock_mhz: 2000,
-            beacon: added.beacon.as_ref().map(|beacon| Beacon {
-                host: beacon.host.clone().unwrap_or_default(),
-                udp_port: beacon.udp_port,
-                tcp_port: beacon.tcp_port,
-            }),
-        };
-        let driver = FakeDriver::on(self.engine.clone(), self.store.installation(), added.id.clone());
-        Ok(HostSetup {
-            host: Arc::new(host),
-            driver: Arc::new(driver),
-            callback_url: None,
-            security: Security::Baseline,
-            pids_max: 512,
-            front: Some(self.front.of_a_host()),
-        })
-    }
+fn front_of_a_host(all: &Arc<TestFront>) -> Box<atlas::MakeFront> {
+    let all = all.clone();
+    Box::new(move || Some(all.of_a_host()))
 }
 
 pub fn app(name: &str) -> AppName {
@@ -570,12 +435,4 @@ pub fn app(name: &str) -> AppName {
 
 pub fn version(name: &str) -> VersionName {
     VersionName::parse(name).unwrap()
-}
-
-async fn execute(url: &str, sql: &str) {
-    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
-    let connection = tokio::spawn(connection);
-    client.batch_execute(sql).await.unwrap();
-    drop(client);
-    let _ = connection.await;
 }

@@ -14,7 +14,7 @@ on_both! {
         world.store.clone().close().await;
         assert!(matches!(world.store.find_deployment(id(1)).await, Err(StoreError::Unavailable(_))));
         assert!(matches!(world.commit(|tx| tx.set_setting("a", "b")).await, Err(StoreError::Unavailable(_))));
-        let again = Store::open(&world.database, NOW).await.unwrap();
+        let again = Store::open(&world.scratch.database, NOW).await.unwrap();
         assert_eq!(again.find_deployment(id(1)).await, Ok(Some(deployment(1))));
         assert_eq!(*again.installation(), installation);
         assert_eq!(installation.as_str().len(), 16);
@@ -22,24 +22,24 @@ on_both! {
     }
 
     async fn a_newer_database_is_refused_politely(world: &World) {
-        assert_eq!(Store::schema_version(&world.database).await, Ok(Store::latest_schema_version()));
+        assert_eq!(Store::schema_version(&world.scratch.database).await, Ok(Store::latest_schema_version()));
         world.store.clone().close().await;
         let newer = "insert into schema_migrations (version, name, applied_at) values (9999, 'future', 0)";
-        match (&world.database, &world.schema) {
+        match (&world.scratch.database, world.scratch.schema()) {
             (Database::Sqlite(path), _) => rusqlite::Connection::open(path).unwrap().execute_batch(newer).unwrap(),
             (_, Some((url, schema))) => execute(url, &format!("set search_path = {schema}; {newer}")).await,
             _ => panic!("PostgreSQL has a schema"),
         }
         let refused = StoreError::NewerSchema { found: 9999, known: Store::latest_schema_version() };
-        assert_eq!(Store::open(&world.database, NOW).await.unwrap_err(), refused);
-        assert_eq!(Store::open_read_only(&world.database).await.unwrap_err(), refused);
-        assert_eq!(Store::schema_version(&world.database).await, Ok(9999));
+        assert_eq!(Store::open(&world.scratch.database, NOW).await.unwrap_err(), refused);
+        assert_eq!(Store::open_read_only(&world.scratch.database).await.unwrap_err(), refused);
+        assert_eq!(Store::schema_version(&world.scratch.database).await, Ok(9999));
         assert!(refused.to_string().contains("please start the newer version"));
     }
 
     async fn looking_works_beside_a_writer_and_never_writes(world: &World) {
         world.insert(&deployment(1)).await;
-        let looking = Store::open_read_only(&world.database).await.unwrap();
+        let looking = Store::open_read_only(&world.scratch.database).await.unwrap();
         assert_eq!(looking.installation(), world.store.installation());
         world.insert(&deployment(2)).await;
         assert_eq!(looking.live_deployments().await.unwrap().len(), 2);
@@ -47,14 +47,14 @@ on_both! {
         tx.set_setting("a", "b");
         assert!(matches!(looking.commit(tx).await, Err(StoreError::Internal(_))));
         world.store.clone().close().await;
-        let alone = Store::open_read_only(&world.database).await.unwrap();
+        let alone = Store::open_read_only(&world.scratch.database).await.unwrap();
         assert_eq!(alone.live_deployments().await.unwrap().len(), 2);
     }
 
     async fn migrating_twice_changes_nothing(world: &World) {
         world.store.clone().close().await;
         let latest = Store::latest_schema_version();
-        let migrated = Store::migrate(&world.database, NOW).await.unwrap();
+        let migrated = Store::migrate(&world.scratch.database, NOW).await.unwrap();
         assert_eq!((migrated.from, migrated.to), (latest, latest));
     }
 }
@@ -72,11 +72,11 @@ async fn an_empty_database_is_migrated_from_nothing() {
 #[tokio::test]
 async fn a_second_process_on_one_file_is_refused() {
     let world = World::sqlite().await;
-    let Database::Sqlite(path) = &world.database else { panic!("this is SQLite") };
-    let error = Store::open(&world.database, NOW).await.unwrap_err();
+    let Database::Sqlite(path) = &world.scratch.database else { panic!("this is SQLite") };
+    let error = Store::open(&world.scratch.database, NOW).await.unwrap_err();
     assert_eq!(error, StoreError::Locked(path.clone()));
     assert!(error.to_string().contains("in use by another Spawnpoint process"));
-    let database = world.database.clone();
+    let database = world.scratch.database.clone();
     // Dropping the last handle frees the file as well as closing does.
     let World { store, .. } = world;
     let kept = store.clone();
@@ -125,7 +125,7 @@ async fn child_that_commits_until_it_is_killed() {
 #[tokio::test]
 async fn kill_nine_loses_no_acknowledged_commit() {
     let world = World::sqlite().await;
-    let Database::Sqlite(path) = world.database.clone() else { panic!("this is SQLite") };
+    let Database::Sqlite(path) = world.scratch.database.clone() else { panic!("this is SQLite") };
     world.store.clone().close().await;
     let name = "files::child_that_commits_until_it_is_killed";
     let mut child = Command::new(std::env::current_exe().unwrap())
@@ -147,12 +147,12 @@ async fn kill_nine_loses_no_acknowledged_commit() {
     }
     child.wait().unwrap();
     assert!(acknowledged.len() >= 500);
-    let looking = Store::open_read_only(&world.database).await.unwrap();
+    let looking = Store::open_read_only(&world.scratch.database).await.unwrap();
     assert!(
         looking.live_deployments().await.unwrap().len() >= acknowledged.len(),
         "looking works after a kill"
     );
-    let store = Store::open(&world.database, NOW).await.unwrap();
+    let store = Store::open(&world.scratch.database, NOW).await.unwrap();
     for n in &acknowledged {
         assert!(store.find_deployment(id(*n)).await.unwrap().is_some(), "{n} was acknowledged");
     }
@@ -164,7 +164,7 @@ async fn kill_nine_loses_no_acknowledged_commit() {
 #[tokio::test]
 async fn a_database_that_another_program_holds_is_unavailable_and_usable_again_afterwards() {
     let world = World::sqlite().await;
-    let Database::Sqlite(path) = &world.database else { panic!("this is SQLite") };
+    let Database::Sqlite(path) = &world.scratch.database else { panic!("this is SQLite") };
     let other = rusqlite::Connection::open(path).unwrap();
     other.execute_batch("begin immediate").unwrap();
     let refused = world.commit(|tx| tx.set_setting("a", "b")).await;

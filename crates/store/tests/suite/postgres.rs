@@ -6,7 +6,7 @@ use crate::world::*;
 
 /// Ends all connections of the world's store, as a restart of the server would, and waits until they have ended.
 async fn cut(world: &World) {
-    let (url, schema) = world.schema.as_ref().unwrap();
+    let (url, schema) = world.scratch.schema().unwrap();
     let sql = format!(
         "select pg_terminate_backend(pid, 10000) from pg_stat_activity where application_name = '{schema}'"
     );
@@ -50,9 +50,9 @@ async fn deadlocks_are_tried_again() {
 #[tokio::test]
 async fn two_control_planes_may_open_one_database_at_once() {
     let Some(world) = World::postgres().await else { return };
-    let (url, schema) = world.schema.clone().unwrap();
-    execute(&url, &format!("drop schema {schema} cascade; create schema {schema}")).await;
-    let open = || Store::open(&world.database, NOW);
+    let (url, schema) = world.scratch.schema().unwrap();
+    execute(url, &format!("drop schema {schema} cascade; create schema {schema}")).await;
+    let open = || Store::open(&world.scratch.database, NOW);
     let (a, b, c) = tokio::join!(open(), open(), open());
     let (a, b, c) = (a.unwrap(), b.unwrap(), c.unwrap());
     assert_eq!(a.installation(), b.installation());

@@ -12,7 +12,7 @@ on_both! {
         world.store.check_master_key(&right).await.unwrap();
         world.store.check_master_key(&right).await.unwrap();
         assert_eq!(world.store.check_master_key(&wrong).await, Err(StoreError::WrongMasterKey));
-        let looking = Store::open_read_only(&world.database).await.unwrap();
+        let looking = Store::open_read_only(&world.scratch.database).await.unwrap();
         assert_eq!(looking.check_master_key(&wrong).await, Err(StoreError::WrongMasterKey));
         looking.check_master_key(&right).await.unwrap();
     }
@@ -34,7 +34,7 @@ async fn no_hidden_value_can_be_read_in_the_files_of_the_database() {
     let EnvValue::Hidden(sealed) = &read.spec.env[0].value else { panic!("hidden values stay hidden") };
     assert_eq!(vault.open(sealed, "env").unwrap().reveal(), CANARY);
 
-    let Database::Sqlite(path) = &world.database else { panic!("this is SQLite") };
+    let Database::Sqlite(path) = &world.scratch.database else { panic!("this is SQLite") };
     let mut bytes = Vec::new();
     for entry in std::fs::read_dir(path.parent().unwrap()).unwrap() {
         bytes.extend(std::fs::read(entry.unwrap().path()).unwrap());

@@ -11,10 +11,8 @@ use spawnpoint_model::{
     AppName, CpuUnits, Deployment, DeploymentId, HostId, MemoryMib, Phase, TagName, Timestamp, VersionName,
     VersionSpec,
 };
-use spawnpoint_store::{Database, Store, StoreError, Tx};
-
-/// The tests' present.
-pub const NOW: Timestamp = Timestamp(1_790_000_000_000_000);
+use spawnpoint_store::{Store, StoreError, Tx};
+pub use spawnpoint_testing::{NOW, Scratch, execute};
 
 /// So many seconds after [`NOW`].
 pub fn after(seconds: u64) -> Timestamp {
@@ -50,44 +48,25 @@ pub(crate) use on_both;
 /// An open store with an application `arena`, its version `v1` and that version's revision `r1`.
 pub struct World {
     pub store: Store,
-    pub database: Database,
-    /// Of PostgreSQL: its base URL and the schema made for this test.
-    pub schema: Option<(String, String)>,
-    _directory: Option<tempfile::TempDir>,
+    pub scratch: Scratch,
 }
 
 impl World {
     pub async fn sqlite() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let database = Database::Sqlite(directory.path().join("spawnpoint.db"));
-        Self::over(database, None, Some(directory)).await
+        Self::over(Scratch::sqlite()).await
     }
 
     pub async fn postgres() -> Option<Self> {
-        let Ok(url) = std::env::var("SPAWNPOINT_TEST_POSTGRES") else {
-            eprintln!("skipped: SPAWNPOINT_TEST_POSTGRES holds no URL of a PostgreSQL server");
-            return None;
-        };
-        let directory = tempfile::tempdir().unwrap();
-        let random = directory.path().file_name().unwrap().to_str().unwrap().to_lowercase();
-        let schema = format!("test_{}", random.replace(|c: char| !c.is_ascii_alphanumeric(), ""));
-        execute(&url, &format!("create schema {schema}")).await;
-        let separator = if url.contains('?') { '&' } else { '?' };
-        let scoped = format!("{url}{separator}options=-c%20search_path%3D{schema}&application_name={schema}");
-        Some(Self::over(Database::Postgres(scoped), Some((url, schema)), None).await)
+        Some(Self::over(Scratch::postgres().await?).await)
     }
 
-    async fn over(
-        database: Database,
-        schema: Option<(String, String)>,
-        directory: Option<tempfile::TempDir>,
-    ) -> Self {
-        let store = Store::open(&database, NOW).await.unwrap();
+    async fn over(scratch: Scratch) -> Self {
+        let store = Store::open(&scratch.database, NOW).await.unwrap();
         let mut tx = Tx::new();
         tx.insert_application(&application("arena"));
         tx.insert_version(&version("arena", "v1", "r1"));
         store.commit(tx).await.unwrap();
-        Self { store, database, schema, _directory: directory }
+        Self { store, scratch }
     }
 
     /// Commits what `build` puts into a transaction.
@@ -105,19 +84,8 @@ impl World {
     /// Closes the store and removes what the test left.
     pub async fn end(self) {
         self.store.close().await;
-        if let Some((url, schema)) = self.schema {
-            execute(&url, &format!("drop schema {schema} cascade")).await;
-        }
+        self.scratch.remove().await;
     }
-}
-
-/// Runs SQL on a connection of its own.
-pub async fn execute(url: &str, sql: &str) {
-    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
-    let connection = tokio::spawn(connection);
-    client.batch_execute(sql).await.unwrap();
-    drop(client);
-    connection.await.unwrap().unwrap();
 }
 
 pub fn app(name: &str) -> AppName {
