@@ -42,59 +42,15 @@ pub struct NewVersionBody {
     /// MiB of memory; at most twice the units of CPU.
     #[schema(minimum = 100, maximum = 524_288, example = 512)]
     pub req_memory: u32,
-    /// Whether it can be deployed.
-    #[schema(example = true)]
-    pub is_active: Option<bool>,
-    /// The registry's user; `null` or an empty text for none.
-    #[schema(max_length = 4096, format = "line", example = "robot")]
-    pub private_username: Option<String>,
-    /// The registry's secret. The mask that answers show, or an empty text, leaves it as it is.
-    #[schema(max_length = 4096, format = "prose", example = "********")]
-    pub private_token: Option<String>,
-    /// Units of GPU.
-    #[schema(maximum = 2_147_483_647, example = 0)]
-    pub req_video: Option<u32>,
-    /// Minutes a deployment may run; 0 and less: forever.
-    #[schema(minimum = -2_147_483_648_i64, maximum = 2_147_483_647, example = 1440)]
-    pub max_duration: Option<i32>,
-    /// Seconds an attempt may take to become ready.
-    #[schema(minimum = 1, maximum = 3600, example = 120)]
-    pub time_to_deploy: Option<u32>,
-    /// Seconds between SIGTERM and SIGKILL.
-    #[schema(minimum = 5, maximum = 3600, example = 5)]
-    pub termination_grace_period_seconds: Option<u32>,
-    /// When a container that ended by itself is started again.
-    pub restart_policy: Option<RestartPolicyName>,
-    /// Whether the image is looked for in its registry now.
-    #[schema(example = false)]
-    pub verify_image: Option<bool>,
-    /// Whether the image is to be kept on hosts.
-    #[schema(example = false)]
-    pub force_cache: Option<bool>,
-    /// Whether access lists count.
-    #[schema(example = false)]
-    pub whitelisting_active: Option<bool>,
-    /// The storage to which logs go.
-    #[schema(max_length = 64, format = "line", example = json!(null))]
-    pub endpoint_storage: Option<String>,
-    /// In place of the image's entry point.
-    #[schema(max_length = 4096, format = "prose", example = json!(null))]
-    pub command: Option<String>,
-    /// In place of the image's arguments.
-    #[schema(max_length = 4096, format = "prose", example = json!(null))]
-    pub arguments: Option<String>,
+    /// What both bodies have.
+    #[serde(flatten)]
+    pub settings: VersionSettingsBody,
     /// Whether deployments take sessions.
     #[schema(example = json!(null))]
     pub session_config: Option<SessionConfigBody>,
-    /// What it listens on.
-    #[schema(max_items = 64)]
-    pub ports: Option<Vec<PortSpecBody>>,
     /// Variables, 128 KiB in all.
     #[schema(max_items = 256)]
     pub envs: Option<Vec<VariableBody>>,
-    /// Fields without a meaning here.
-    #[serde(flatten)]
-    pub extras: ExtrasBody,
 }
 
 /// A change of a version; what is absent stays as it is.
@@ -133,6 +89,21 @@ pub struct VersionPatchBody {
     /// MiB of memory; at most twice the units of CPU.
     #[schema(minimum = 100, maximum = 524_288, example = 512)]
     pub req_memory: Option<u32>,
+    /// What both bodies have.
+    #[serde(flatten)]
+    pub settings: VersionSettingsBody,
+    /// Whether deployments take sessions.
+    #[schema(example = json!(null))]
+    pub session_config: Option<SessionConfigPatchBody>,
+    /// Variables, 128 KiB in all.
+    #[schema(max_items = 256)]
+    pub envs: Option<Vec<VariablePatchBody>>,
+}
+
+/// What can be set when a version is made, and changed later.
+#[derive(ToSchema)]
+#[schema(as = AppVersionSettings)]
+pub struct VersionSettingsBody {
     /// Whether it can be deployed.
     #[schema(example = true)]
     pub is_active: Option<bool>,
@@ -174,15 +145,9 @@ pub struct VersionPatchBody {
     /// In place of the image's arguments.
     #[schema(max_length = 4096, format = "prose", example = json!(null))]
     pub arguments: Option<String>,
-    /// Whether deployments take sessions.
-    #[schema(example = json!(null))]
-    pub session_config: Option<SessionConfigPatchBody>,
     /// What it listens on.
     #[schema(max_items = 64)]
     pub ports: Option<Vec<PortSpecBody>>,
-    /// Variables, 128 KiB in all.
-    #[schema(max_items = 256)]
-    pub envs: Option<Vec<VariablePatchBody>>,
     /// Fields without a meaning here.
     #[serde(flatten)]
     pub extras: ExtrasBody,
