@@ -15,9 +15,14 @@ use edgegap::apis::endpoint_storage_api as storages;
 use edgegap::apis::{Error, ip_lookup_api, locations_api, metrics_api, monitoring_api, telemetry_api};
 use edgegap::models;
 use serde_json::{Value, json};
-use spawnpoint_compat::docker::Engine;
 use spawnpoint_compat::registry::Registry;
-use spawnpoint_compat::{PATIENCE, Server, docker, eventually, player, server};
+use spawnpoint_compat::runtime::Installation;
+use spawnpoint_compat::{PATIENCE, Runtime, Server, eventually, game, player, server};
+
+spawnpoint_compat::on_each_runtime!(
+    the_edgegap_crate_deploys_a_real_container_that_answers_and_that_knows_its_context,
+    the_edgegap_crate_is_a_real_container_that_asks_and_stops_itself_in_every_state,
+);
 
 /// The client, set to our address.
 fn client(server: &Server) -> Configuration {
@@ -152,10 +157,10 @@ fn the_edgegap_crate_gets_changes_and_deletes_apps_and_versions() {
 
 #[test]
 fn the_edgegap_crate_lists_and_deletes_tags_of_images_in_a_real_registry() {
-    let Some(engine) = docker::engine() else { return };
     let Some(registry) = Registry::start() else { return };
-    registry.push(&engine, "games/arena", "v1");
-    registry.push(&engine, "games/arena", "latest");
+    let game = game::build();
+    registry.push(&game, "games/arena", "v1");
+    registry.push(&game, "games/arena", "latest");
     let own = registry.as_own("games");
     let server = Server::start(|ports| format!("{}{own}", server::fake(ports)));
     let client = client(&server);
@@ -185,12 +190,9 @@ fn the_edgegap_crate_reads_monitor_and_ip() {
     assert_eq!(ip_lookup_api::i_p(&client).unwrap().public_ip, "127.0.0.1");
 }
 
-#[test]
-fn the_edgegap_crate_deploys_a_real_container_that_answers_and_that_knows_its_context() {
-    let Some(engine) = docker::engine() else { return };
-    let mut server = Server::start(server::docker);
-    let _ = server.installation(&engine);
-    let status = the_whole_walk(&server, engine.image());
+fn the_edgegap_crate_deploys_a_real_container_that_answers_and_that_knows_its_context(runtime: &Runtime) {
+    let (server, _installation) = runtime.start();
+    let status = the_whole_walk(&server, runtime.image());
 
     let client = client(&server);
     let request = models::DeployModel {
@@ -656,28 +658,25 @@ fn the_edgegap_crate_is_told_what_an_application_or_a_version_cannot_do() {
 }
 
 /// Number and token of a container for one of its calls (`CONTEXT`, `DELETE`), from what it was started with.
-fn own_key(engine: &Engine, id: &str, purpose: &str) -> (i32, String) {
-    let container = eventually("it has a container", PATIENCE, || engine.container_if_there(id));
+fn own_key(installation: &Installation, id: &str, purpose: &str) -> (i32, String) {
+    let container = eventually("it has a container", PATIENCE, || installation.container_if_there(id));
     let variable = |name: String| {
-        let all = container["Config"]["Env"].as_array().unwrap().iter().filter_map(Value::as_str);
-        all.filter_map(|one| one.split_once('=')).find(|(key, _)| *key == name).unwrap().1.to_owned()
+        let all = container.environment.iter().filter_map(|one| one.split_once('='));
+        all.clone().find(|(key, _)| *key == name).unwrap().1.to_owned()
     };
     let number = variable(format!("ARBITRIUM_{purpose}_URL")).rsplit('/').next().unwrap().parse().unwrap();
     (number, variable(format!("ARBITRIUM_{purpose}_TOKEN")))
 }
 
-#[test]
-fn the_edgegap_crate_is_a_real_container_that_asks_and_stops_itself_in_every_state() {
-    let Some(engine) = docker::engine() else { return };
-    let mut server = Server::start(server::docker);
-    let _ = server.installation(&engine);
+fn the_edgegap_crate_is_a_real_container_that_asks_and_stops_itself_in_every_state(runtime: &Runtime) {
+    let (server, installation) = runtime.start();
     let client = client(&server);
     let deploy = |version: &str, mode: &str| {
         let fields = json!({"envs": [{"key": "GAME_MODE", "value": mode, "is_hidden": false}],
             "time_to_deploy": 3600, "termination_grace_period_seconds": 5, "restart_policy": "never"});
-        server.api.describe("arena", version, engine.image(), &fields);
+        server.api.describe("arena", version, runtime.image(), &fields);
         let id = server.api.deploy("arena", version, &json!({}));
-        let keys = (own_key(&engine, &id, "CONTEXT"), own_key(&engine, &id, "DELETE"));
+        let keys = (own_key(&installation, &id, "CONTEXT"), own_key(&installation, &id, "DELETE"));
         (id, keys)
     };
     let seen = |id: &str, (number, token): &(i32, String)| {
