@@ -6,7 +6,6 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
 
 use edgegap::apis::applications_api as applications;
-use edgegap::apis::configuration::{ApiKey, Configuration};
 use edgegap::apis::container_registry_api as images;
 use edgegap::apis::context_api as context;
 use edgegap::apis::deployment_tags_api as tags;
@@ -17,37 +16,13 @@ use edgegap::models;
 use serde_json::{Value, json};
 use spawnpoint_compat::registry::Registry;
 use spawnpoint_compat::runtime::Installation;
+use spawnpoint_compat::typed::{client, code, wait_for};
 use spawnpoint_compat::{PATIENCE, Runtime, Server, eventually, game, player, server};
 
 spawnpoint_compat::on_each_runtime!(
     the_edgegap_crate_deploys_a_real_container_that_answers_and_that_knows_its_context,
     the_edgegap_crate_is_a_real_container_that_asks_and_stops_itself_in_every_state,
 );
-
-/// The client, set to our address.
-fn client(server: &Server) -> Configuration {
-    Configuration {
-        base_path: format!("http://{}", server.api.address),
-        api_key: Some(ApiKey { prefix: Some("token".to_owned()), key: server.api.token.clone() }),
-        ..Configuration::default()
-    }
-}
-
-/// The status code of a refused call.
-fn code<T: std::fmt::Debug, E: std::fmt::Debug>(answer: Result<T, Error<E>>) -> u16 {
-    match answer {
-        Err(Error::ResponseError(content)) => content.status.as_u16(),
-        other => panic!("not refused: {other:?}"),
-    }
-}
-
-fn wait_for(client: &Configuration, id: &str, wanted: &str) -> models::Status {
-    eventually(&format!("{id} is {wanted}"), PATIENCE, || {
-        let status = deployments::deployment_status_get(client, id).unwrap();
-        assert!(!status.error, "{status:?}");
-        (status.current_status == format!("Status.{wanted}")).then_some(status)
-    })
-}
 
 fn new_version(image: (&str, &str)) -> models::AppVersionPayload {
     models::AppVersionPayload {
@@ -237,7 +212,7 @@ fn the_edgegap_crate_deploys_a_real_container_that_answers_and_that_knows_its_co
     );
     let stopped = deployments::self_deployment_delete(&client, &id, number, &token, None).unwrap();
     assert_eq!(stopped.deployment_summary.unwrap().request_id, id);
-    wait_for(&client, &id, "TERMINATED");
+    let _ = wait_for(&client, &id, "TERMINATED");
     assert_eq!(code(deployments::self_deployment_delete(&client, &id, number, &token, None)), 410);
     server.audit();
 }
@@ -294,11 +269,11 @@ fn in_every_state(server: &Server) -> [String; 6] {
     let [deploying, ready, terminating, terminated, error] =
         ["hangs", "runs", "deaf", "runs", "bad"].map(deploy);
     for id in [&ready, &terminating, &terminated] {
-        wait_for(&client, id, "READY");
+        let _ = wait_for(&client, id, "READY");
     }
     for (id, state) in [(&terminating, "TERMINATING"), (&terminated, "TERMINATED")] {
         deployments::deployment_delete(&client, id, None).unwrap();
-        wait_for(&client, id, state);
+        let _ = wait_for(&client, id, state);
     }
     let subjects = ["0123456789ab".to_owned(), deploying, ready, terminating, terminated, error];
     for (state, id) in STATES.into_iter().zip(&subjects).skip(1) {
@@ -640,7 +615,7 @@ fn the_edgegap_crate_is_told_what_an_application_or_a_version_cannot_do() {
 
     applications::app_version_post(&client, "arena", version("v1")).unwrap();
     let id = deploy("arena", None).unwrap().request_id;
-    wait_for(&client, &id, "READY");
+    let _ = wait_for(&client, &id, "READY");
     // While it is in use.
     assert_eq!(told(applications::app_versions_patch(&client, "arena", "v1", change())), 200);
     let off = models::AppVersionUpdatePayload { is_active: Some(false), ..change() };
@@ -651,7 +626,7 @@ fn the_edgegap_crate_is_told_what_an_application_or_a_version_cannot_do() {
     let status = deployments::deployment_status_get(&client, &id).unwrap();
     assert_eq!((status.current_status.as_str(), status.app_version.as_str()), ("Status.READY", "v1"));
     deployments::deployment_delete(&client, &id, None).unwrap();
-    wait_for(&client, &id, "TERMINATED");
+    let _ = wait_for(&client, &id, "TERMINATED");
     assert_eq!(told(applications::application_delete(&client, "arena")), 404);
     assert_eq!(told(applications::app_version_get(&client, "arena", "v1")), 404);
     server.audit();
@@ -696,14 +671,14 @@ fn the_edgegap_crate_is_a_real_container_that_asks_and_stops_itself_in_every_sta
     assert!(stop(&deploying, &delete).unwrap().deployment_summary.is_none(), "it is carried out later");
 
     let (id, (context, delete)) = deploy("deaf", "ignore-term");
-    wait_for(&client, &id, "READY");
+    let _ = wait_for(&client, &id, "READY");
     assert_eq!(seen(&id, &context).unwrap(), "Status.READY");
     assert!(stop(&id, &delete).unwrap().deployment_summary.is_some());
-    wait_for(&client, &id, "TERMINATING");
+    let _ = wait_for(&client, &id, "TERMINATING");
     assert_eq!(seen(&id, &context).unwrap(), "Status.TERMINATING");
     assert_eq!(told(context::context_create_deployment_tag(&client, &id, context.0, &context.1, tag())), 200);
     assert_eq!(told(stop(&id, &delete)), 200);
-    wait_for(&client, &id, "TERMINATED");
+    let _ = wait_for(&client, &id, "TERMINATED");
     assert_eq!((told(seen(&id, &context)), told(stop(&id, &delete))), (401, 410));
     assert_eq!(
         told(context::context_delete_deployment_tag(&client, "full", &id, context.0, &context.1)),
