@@ -1,17 +1,16 @@
-//! The Docker engine of this machine, over its API: what is there, and what is left over. And the game's image, made on
-//! the spot from `crates/game`.
+//! The Docker engine of this machine, over its API: what is there, and what is left over.
 
 use std::fs::File;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::game::{self, Game};
 use crate::http::{Answer, encode, exchange};
+use crate::runtime::{Container, Details};
 use crate::say;
 
 const SOCKET: &str = "/var/run/docker.sock";
@@ -21,8 +20,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const INSTALLATION: &str = "spawnpoint.installation";
 /// Label of a deployment's container.
 const DEPLOYMENT: &str = "spawnpoint.deployment";
+/// Label that counts the containers of a deployment.
+const ATTEMPT: &str = "spawnpoint.attempt";
 /// Name of the game's image in `localhost`.
-pub const IMAGE: &str = "spawnpoint-compat";
+const IMAGE: &str = "spawnpoint-compat";
 
 /// The engine.
 #[derive(Clone, Debug)]
@@ -39,7 +40,7 @@ pub struct Installation {
     /// Name of its network.
     pub network: String,
     /// Where its containers find this machine.
-    pub gateway: String,
+    pub gateway: Ipv4Addr,
 }
 
 /// The engine with the game's image on it; `None`, after saying why, if none answers.
@@ -55,37 +56,25 @@ pub fn engine() -> Option<Engine> {
         say(&format!("skipped: no Docker engine answers on {SOCKET}: {error}"));
         return None;
     }
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/game/src/main.rs");
-    let mut hasher = DefaultHasher::new();
-    for file in [&source, &source.with_file_name("web.rs")] {
-        std::fs::read(file).unwrap().hash(&mut hasher);
-    }
-    let engine = Engine { tag: format!("{:016x}", hasher.finish()) };
+    let game = game::build();
+    let engine = Engine { tag: game.tag.clone() };
     // One test process makes it, the others find it.
     let lock = File::create(std::env::temp_dir().join("spawnpoint-compat.lock")).unwrap();
     lock.lock().unwrap();
     let path = format!("/images/localhost/{IMAGE}:{}/json", engine.tag);
     if !call("GET", &path, None).is_ok_and(|answer| answer.status == 200) {
-        engine.import(&std::fs::read(build_game(&source)).unwrap());
+        engine.import(&game);
     }
     Some(engine)
 }
 
 impl Engine {
     /// Makes the image out of the program.
-    fn import(&self, program: &[u8]) {
+    fn import(&self, game: &Game) {
         let entrypoint = encode("ENTRYPOINT [\"/game\"]");
         let path =
             format!("/images/create?fromSrc=-&repo=localhost/{IMAGE}&tag={}&changes={entrypoint}", self.tag);
-        let answer = call("POST", &path, Some(("application/x-tar", &tar("game", program)))).unwrap();
-        assert!(answer.status == 200 && !answer.text().contains("\"error\""), "{}", answer.text());
-    }
-
-    /// Pushes the image to a registry (`host:port/name`).
-    pub(crate) fn push(&self, to: &str, tag: &str, registry_auth: &str) {
-        let path = format!("/images/localhost/{IMAGE}:{}/tag?repo={}&tag={tag}", self.tag, encode(to));
-        assert_eq!(call("POST", &path, None).unwrap().status, 201);
-        let answer = call_as("POST", &format!("/images/{to}/push?tag={tag}"), registry_auth, None).unwrap();
+        let answer = call("POST", &path, Some(("application/x-tar", &game.layer()))).unwrap();
         assert!(answer.status == 200 && !answer.text().contains("\"error\""), "{}", answer.text());
     }
 
@@ -106,91 +95,37 @@ impl Engine {
     }
 
     /// The image as versions name it.
-    #[must_use]
-    pub fn image(&self) -> (&str, &str) {
+    pub(crate) fn image(&self) -> (&str, &str) {
         (IMAGE, &self.tag)
     }
+}
 
-    /// Containers with a label, dead ones too, as the engine lists them.
-    ///
-    /// # Panics
-    /// The engine does not answer.
-    #[must_use]
-    pub fn containers(&self, label: &str) -> Vec<Value> {
-        let filters = encode(&json!({"label": [label]}).to_string());
-        let answer =
-            call("GET", &format!("/containers/json?all=1&filters={filters}"), None).unwrap().expect(200);
-        answer.as_array().cloned().unwrap_or_default()
-    }
+/// Containers with a label, dead ones too, as the engine lists them.
+fn labelled(label: &str, value: &str) -> Vec<Value> {
+    let filters = encode(&json!({"label": [format!("{label}={value}")]}).to_string());
+    let answer = call("GET", &format!("/containers/json?all=1&filters={filters}"), None).unwrap().expect(200);
+    answer.as_array().cloned().unwrap_or_default()
+}
 
-    /// Containers of an installation.
-    #[must_use]
-    pub fn containers_of(&self, installation: &Installation) -> Vec<Value> {
-        self.containers(&format!("{INSTALLATION}={}", installation.id))
+/// What the engine lists of a container.
+fn listed(container: &Value) -> Container {
+    let label = |name: &str| container["Labels"][name].as_str().unwrap_or_default().to_owned();
+    Container {
+        id: container["Id"].as_str().unwrap_or_default().to_owned(),
+        deployment: label(DEPLOYMENT),
+        attempt: label(ATTEMPT).parse().unwrap(),
+        is_running: container["State"] == "running",
     }
+}
 
-    /// The one container of a deployment, in full.
-    ///
-    /// # Panics
-    /// There is none, or more than one.
-    #[must_use]
-    pub fn container(&self, deployment: &str) -> Value {
-        let all = self.containers(&format!("{DEPLOYMENT}={deployment}"));
-        assert_eq!(all.len(), 1, "containers of {deployment}: {all:?}");
-        let id = all[0]["Id"].as_str().unwrap_or_default();
-        call("GET", &format!("/containers/{id}/json"), None).unwrap().expect(200)
-    }
+/// The installation whose callback listener has this port, once it listens.
+pub(crate) fn find(callback: u16) -> Option<Installation> {
+    installations().into_iter().find(|installation| answers(installation.gateway, callback))
+}
 
-    /// The same, or `None` while there is none, or just not any more.
-    ///
-    /// # Panics
-    /// There is more than one, or the engine fails.
-    #[must_use]
-    pub fn container_if_there(&self, deployment: &str) -> Option<Value> {
-        let all = self.containers(&format!("{DEPLOYMENT}={deployment}"));
-        assert!(all.len() <= 1, "containers of {deployment}: {all:?}");
-        let id = all.first()?["Id"].as_str()?.to_owned();
-        let answer = call("GET", &format!("/containers/{id}/json"), None).unwrap();
-        (answer.status != 404).then(|| answer.expect(200))
-    }
-
-    /// Removes a deployment's container behind everybody's back.
-    ///
-    /// # Panics
-    /// There is none.
-    pub fn remove_container(&self, deployment: &str) {
-        let id = self.container(deployment)["Id"].as_str().unwrap_or_default().to_owned();
-        let answer = call("DELETE", &format!("/containers/{id}?force=1"), None).unwrap();
-        assert_eq!(answer.status, 204, "{}", answer.text());
-    }
-
-    /// The address of a deployment's container in its network.
-    ///
-    /// # Panics
-    /// It has none.
-    #[must_use]
-    pub fn address_of(&self, deployment: &str) -> Ipv4Addr {
-        let container = self.container(deployment);
-        let networks = container.pointer("/NetworkSettings/Networks").and_then(Value::as_object);
-        let address = networks.and_then(|all| all.values().next()?["IPAddress"].as_str()?.parse().ok());
-        address.unwrap_or_else(|| panic!("no address in {container}"))
-    }
-
-    /// The deployment that a listed container belongs to.
-    #[must_use]
-    pub fn deployment_of(container: &Value) -> String {
-        container["Labels"][DEPLOYMENT].as_str().unwrap_or_default().to_owned()
-    }
-
-    /// The installation whose callback listener has this port, once it listens.
-    #[must_use]
-    pub fn find_installation(&self, callback: u16) -> Option<Installation> {
-        installations().into_iter().find(|installation| {
-            let address = format!("{}:{callback}", installation.gateway).parse();
-            address
-                .is_ok_and(|address| TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok())
-        })
-    }
+/// Whether somebody listens there.
+pub(crate) fn answers(gateway: Ipv4Addr, port: u16) -> bool {
+    TcpStream::connect_timeout(&(gateway, port).into(), Duration::from_millis(200)).is_ok()
 }
 
 /// All installations that have a network.
@@ -203,7 +138,7 @@ fn installations() -> Vec<Installation> {
         Some(Installation {
             id: network["Labels"][INSTALLATION].as_str()?.to_owned(),
             network: field(network, "/Name")?,
-            gateway: field(network, "/IPAM/Config/0/Gateway")?,
+            gateway: field(network, "/IPAM/Config/0/Gateway")?.parse().ok()?,
         })
     };
     answer.json().as_array().into_iter().flatten().filter_map(installation).collect()
@@ -215,36 +150,76 @@ impl Installation {
         self.network.trim_start_matches("spawnpoint-")
     }
 
-    /// Rules of the kernel's packet filter that are its own: its chains, and whatever speaks of its bridge.
-    #[must_use]
-    pub fn rules(&self) -> Vec<String> {
-        let mut rules = Vec::new();
-        for table in ["filter", "nat"] {
-            let listed =
-                Command::new("iptables").args(["-w", "-t", table, "-S"]).stderr(Stdio::null()).output();
-            let text =
-                listed.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-            rules.extend(text.lines().filter(|line| line.contains(self.short())).map(str::to_owned));
-        }
-        rules
+    /// Its containers, dead ones too.
+    pub(crate) fn containers(&self) -> Vec<Container> {
+        labelled(INSTALLATION, &self.id).iter().map(listed).collect()
     }
 
-    /// Containers that hang on its network now, by the engine's word.
-    ///
-    /// # Panics
-    /// The engine does not answer.
-    #[must_use]
-    pub fn attached(&self) -> usize {
+    /// All there is to say about a container; `None` if it has just gone.
+    pub(crate) fn details(&self, container: &Container) -> Option<Details> {
+        let answer = call("GET", &format!("/containers/{}/json", container.id), None).unwrap();
+        if answer.status == 404 {
+            return None;
+        }
+        let about = answer.expect(200);
+        let networks = about.pointer("/NetworkSettings/Networks").and_then(Value::as_object);
+        let environment = about["Config"]["Env"].as_array().into_iter().flatten();
+        let published = about["HostConfig"]["PortBindings"].as_object().into_iter().flatten();
+        let shown = json!([about["Name"], about["Config"]["Labels"], about["Config"]["Hostname"]]);
+        Some(Details {
+            id: container.id.clone(),
+            started: about["State"].to_string(),
+            pid: about["State"]["Pid"].as_u64().unwrap_or_default(),
+            environment: environment.filter_map(Value::as_str).map(str::to_owned).collect(),
+            address: networks.and_then(|all| all.values().next()?["IPAddress"].as_str()?.parse().ok()),
+            published: published.map(|(port, _)| port.clone()).collect(),
+            shown: shown.to_string(),
+        })
+    }
+
+    /// Bytes that the engine holds of a container's log.
+    pub(crate) fn log_bytes(&self, container: &Container) -> u64 {
+        let folder = format!("/var/lib/docker/containers/{}/local-logs", container.id);
+        let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        files.filter_map(|file| file.metadata().ok()).map(|data| data.len()).sum()
+    }
+
+    /// Removes a container behind everybody's back.
+    pub(crate) fn remove_container(&self, container: &Container) {
+        let answer = call("DELETE", &format!("/containers/{}?force=1", container.id), None).unwrap();
+        assert_eq!(answer.status, 204, "{}", answer.text());
+    }
+
+    /// Rules that say who may reach a deployment.
+    pub(crate) fn access_rules(&self, deployment: &str) -> usize {
+        let saved = Command::new("iptables").args(["-w", "-S"]).output().unwrap();
+        let name = format!("SPA-{deployment}");
+        String::from_utf8_lossy(&saved.stdout).lines().filter(|line| line.contains(&name)).count()
+    }
+
+    /// Takes those rules away by hand.
+    pub(crate) fn lose_access_rules(&self, container: &Container) {
+        let chain = format!("SPA-{}-{}", container.deployment, container.attempt);
+        assert!(Command::new("iptables").args(["-w", "-F", &chain]).status().unwrap().success());
+    }
+
+    /// What is left of containers on its network: those that hang on it by the engine's word, and ports that lead there.
+    pub(crate) fn remains(&self) -> Vec<String> {
         let network = call("GET", &format!("/networks/{}", self.network), None).unwrap().json();
-        network["Containers"].as_object().map_or(0, serde_json::Map::len)
+        let attached = network["Containers"].as_object().into_iter().flatten();
+        let listed = Command::new("iptables").args(["-w", "-t", "nat", "-S"]).output().unwrap();
+        let text = String::from_utf8_lossy(&listed.stdout).into_owned();
+        let forwards = |line: &&str| {
+            line.contains(self.short()) && line.starts_with("-A DOCKER ") && line.contains("--dport")
+        };
+        let ports = text.lines().filter(forwards).map(str::to_owned);
+        attached.map(|(id, _)| id.clone()).chain(ports).collect()
     }
 
     /// Takes everything of it away: what an operator does who gives an installation up.
-    pub fn remove(&self) {
-        let engine = Engine { tag: String::new() };
-        for container in engine.containers_of(self) {
-            let id = container["Id"].as_str().unwrap_or_default();
-            let _ = call("DELETE", &format!("/containers/{id}?force=1"), None);
+    pub(crate) fn remove(&self) {
+        for container in self.containers() {
+            let _ = call("DELETE", &format!("/containers/{}?force=1", container.id), None);
         }
         let _ = call("DELETE", &format!("/networks/{}", self.network), None);
         let short = self.short();
@@ -310,43 +285,4 @@ fn call_as(
     let mut request = (head + "\r\n").into_bytes();
     request.extend_from_slice(body.map(|(_, body)| body).unwrap_or_default());
     exchange(stream, &request)
-}
-
-/// Builds the game server as the product does: one lone file, static.
-fn build_game(source: &Path) -> PathBuf {
-    let output = std::env::temp_dir().join("spawnpoint-compat-game");
-    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let options =
-        ["-C", "target-feature=+crt-static", "-C", "opt-level=s", "-C", "panic=abort", "-C", "strip=symbols"];
-    let mut build = Command::new(rustc);
-    build
-        .args(options)
-        .args(["--edition", "2024", "--crate-name", "game"])
-        .arg(source)
-        .arg("-o")
-        .arg(&output);
-    assert!(build.status().unwrap().success(), "the game server does not build by itself");
-    output
-}
-
-/// A tar archive of one program.
-fn tar(name: &str, content: &[u8]) -> Vec<u8> {
-    let mut header = [0_u8; 512];
-    let mut put = |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
-    put(0, name);
-    put(100, "0000755\0");
-    put(108, "0000000\0");
-    put(116, "0000000\0");
-    put(124, &format!("{:011o} ", content.len()));
-    put(136, "00000000000 ");
-    // The sum is taken with blanks in its own place.
-    put(148, "        ");
-    put(156, "0");
-    put(257, "ustar\x0000");
-    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
-    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-    let mut archive = header.to_vec();
-    archive.extend_from_slice(content);
-    archive.resize(archive.len().next_multiple_of(512) + 1024, 0);
-    archive
 }

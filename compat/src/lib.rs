@@ -1,13 +1,14 @@
 //! The harness of the tests beside it: a `spawnpoint serve` process with a data directory and ports of its own, and
-//! everything that stands around it in the field: clients, players, webhook receivers, a Docker engine.
+//! everything that stands around it in the field: clients, players, webhook receivers, what runs containers.
 //!
 //! What it must not know: any other room of the workspace. What a test could not do over HTTP (and by looking at the
 //! machine), no client could, and no operator.
 //!
-//! Entry points: [`Server::start`], [`docker::engine`], [`player::Prober`], [`webhooks::Receiver`].
+//! Entry points: [`Server::start`] without containers, [`Runtime::start`] with real ones, [`on_each_runtime!`],
+//! [`player::Prober`], [`webhooks::Receiver`].
 //!
 //! The binary is the one that cargo built beside the tests (`SPAWNPOINT_BIN` names another). Tests with real containers
-//! are skipped, and say so, where no Docker engine answers; with `CI=true` or `SPAWNPOINT_REQUIRE_DOCKER=1` they fail.
+//! are skipped, and say so, where what they need is not there; with `CI=true` or `SPAWNPOINT_REQUIRE_DOCKER=1` they fail.
 
 #![expect(
     clippy::unwrap_used,
@@ -18,7 +19,9 @@
 pub mod api;
 pub mod curl;
 pub mod docker;
+pub mod embedded;
 pub mod events;
+pub mod game;
 pub mod http;
 pub mod mmdb;
 pub mod netns;
@@ -27,7 +30,9 @@ pub mod player;
 pub mod ports;
 pub mod random;
 pub mod registry;
+pub mod runtime;
 pub mod server;
+pub mod typed;
 pub mod webhooks;
 
 use std::io::Write as _;
@@ -36,6 +41,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub use api::Api;
+pub use runtime::Runtime;
 pub use server::Server;
 
 /// How long most things may take on a busy machine.

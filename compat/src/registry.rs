@@ -10,7 +10,8 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::docker::Engine;
-use crate::http::{Answer, request, send_raw};
+use crate::game::{Game, digest};
+use crate::http::{Answer, encode, request, send_raw};
 use crate::player::local;
 use crate::{PATIENCE, eventually, say};
 
@@ -24,8 +25,6 @@ pub const PASSWORD: &str = "canary-registry-77";
 const HTPASSWD: &str = "robot:$2y$05$B/pEODsOcBl91QJZ.jadSOKNprlMI29uo/6ZLcxMyjXFKqNyU17VW\n";
 /// Both, as registries take them.
 const AUTHORIZATION: &str = "Basic cm9ib3Q6Y2FuYXJ5LXJlZ2lzdHJ5LTc3";
-/// Both, as the engine's API takes them.
-const REGISTRY_AUTH: &str = "eyJ1c2VybmFtZSI6InJvYm90IiwicGFzc3dvcmQiOiJjYW5hcnktcmVnaXN0cnktNzcifQ==";
 
 /// How a registry is set up.
 #[derive(Clone, Copy, Debug)]
@@ -113,11 +112,34 @@ impl Registry {
         let _ = self.call("PUT", &path, MANIFEST, Some(manifest.to_string().as_bytes())).expect(201);
     }
 
-    /// Puts the game's image into it, under this name and tag. The engine does not hold it under that name afterwards.
-    pub fn push(&self, engine: &Engine, name: &str, tag: &str) {
-        let to = format!("{}/{name}", self.address);
-        engine.push(&to, tag, REGISTRY_AUTH);
-        engine.remove_image(&format!("{to}:{tag}"));
+    /// Puts the game's image into it, under this name and tag.
+    ///
+    /// # Panics
+    /// It is not taken.
+    pub fn push(&self, game: &Game, name: &str, tag: &str) {
+        let layer = game.layer();
+        let configuration = game.configuration(&layer).to_string();
+        let blob = |kind: &str, bytes: &[u8]| {
+            self.upload(name, bytes);
+            json!({"mediaType": kind, "size": bytes.len(), "digest": digest(bytes)})
+        };
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": MANIFEST,
+            "config": blob("application/vnd.docker.container.image.v1+json", configuration.as_bytes()),
+            "layers": [blob("application/vnd.docker.image.rootfs.diff.tar", &layer)],
+        });
+        let path = format!("/v2/{name}/manifests/{tag}");
+        let _ = self.call("PUT", &path, MANIFEST, Some(manifest.to_string().as_bytes())).expect(201);
+    }
+
+    fn upload(&self, name: &str, bytes: &[u8]) {
+        let begun = self.call("POST", &format!("/v2/{name}/blobs/uploads/"), "", None);
+        assert_eq!(begun.status, 202, "{}", begun.text());
+        let place = begun.header("location").unwrap();
+        let path = &place[place.find("/v2/").unwrap()..];
+        let path = format!("{path}&digest={}", encode(&digest(bytes)));
+        let taken = self.call("PUT", &path, "application/octet-stream", Some(bytes));
+        assert_eq!(taken.status, 201, "{}", taken.text());
     }
 
     /// Ends it.

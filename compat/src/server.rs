@@ -1,6 +1,7 @@
 //! A `spawnpoint serve` process with a data directory and ports of its own. It can be killed and started again on both.
 
 use std::fs::{File, OpenOptions};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -8,16 +9,19 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::docker::{Engine, Installation};
 use crate::http::{Answer, request, send_raw};
 use crate::player::local;
 use crate::ports::Ports;
-use crate::{Api, eventually, say};
+use crate::runtime::Installation;
+use crate::{Api, docker, embedded, eventually, say};
 
 /// How long a start may take.
 const START: Duration = Duration::from_secs(30);
 /// Begin of the names of the directories; the process id follows.
 const PREFIX: &str = "spawnpoint-compat-";
+/// Files in these directories that say what a server has on the Docker engine, and by the embedded runtime.
+const DOCKER_NOTE: &str = "network";
+const EMBEDDED_NOTE: &str = "embedded";
 
 /// A server.
 #[derive(Debug)]
@@ -42,16 +46,23 @@ pub struct Outcome {
     pub text: String,
 }
 
+impl Outcome {
+    fn of(command: &mut Command) -> Self {
+        let output = command.output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        Self { code: output.status.code(), text: String::from_utf8_lossy(&text).into_owned() }
+    }
+}
+
+/// Runs a command of the binary that needs no configuration.
+pub(crate) fn run_alone(arguments: &[&str]) -> Outcome {
+    Outcome::of(&mut bare(arguments))
+}
+
 /// The configuration of one host that only pretends, with room for a lot.
 #[must_use]
 pub fn fake(ports: &Ports) -> String {
     site("fake", ports)
-}
-
-/// The configuration of one host that is this machine's Docker engine.
-#[must_use]
-pub fn docker(ports: &Ports) -> String {
-    site("docker", ports)
 }
 
 /// The configuration of one host that is this machine, by the embedded runtime.
@@ -60,7 +71,8 @@ pub fn embedded(ports: &Ports) -> String {
     site("oci", ports)
 }
 
-fn site(driver: &str, ports: &Ports) -> String {
+/// The configuration of one host with this driver.
+pub(crate) fn site(driver: &str, ports: &Ports) -> String {
     format!(
         "[[site]]\nname = \"here\"\ncity = \"Montreal\"\ncountry = \"Canada\"\ncontinent = \"North America\"\n\
          administrative_division = \"Quebec\"\ntimezone = \"America/Toronto\"\nlatitude = 45.5\nlongitude = -73.57\n\
@@ -182,9 +194,7 @@ impl Server {
     /// The binary cannot be run.
     #[must_use]
     pub fn run(&self, arguments: &[&str]) -> Outcome {
-        let output = self.command(arguments).output().unwrap();
-        let text = [output.stdout, output.stderr].concat();
-        Outcome { code: output.status.code(), text: String::from_utf8_lossy(&text).into_owned() }
+        Outcome::of(&mut self.command(arguments))
     }
 
     /// Starts another command of the binary that runs until it is killed, as it is when what this gives is dropped.
@@ -219,33 +229,21 @@ impl Server {
         self.dir.path().join("data")
     }
 
-    /// What it has on the Docker engine.
-    ///
-    /// # Panics
-    /// Nothing, for a minute.
-    pub fn installation(&mut self, engine: &Engine) -> Installation {
-        let callback = self.ports.callback();
-        let found = self.installation.clone().unwrap_or_else(|| {
-            eventually("the server is reached from containers", crate::PATIENCE, || {
-                engine.find_installation(callback)
-            })
-        });
-        // For the next run, should this one be killed.
-        std::fs::write(self.dir.path().join("network"), format!("{} {}", found.id, found.network)).unwrap();
-        self.installation = Some(found.clone());
-        found
+    /// Takes note of what it has on this machine: that goes with it, or is found by the next run, should this one be killed.
+    pub(crate) fn adopt(&mut self, installation: Installation) {
+        let (file, note) = match &installation {
+            Installation::Docker(docker) => (DOCKER_NOTE, format!("{} {}", docker.id, docker.network)),
+            Installation::Embedded(embedded) => (EMBEDDED_NOTE, embedded.short.clone()),
+        };
+        std::fs::write(self.dir.path().join(file), note).unwrap();
+        self.installation = Some(installation);
     }
 
-    /// A command of the binary, with nothing of this environment but what every program needs.
+    /// A command of the binary on its configuration.
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(binary());
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("SPAWNPOINT_") {
-                command.env_remove(name);
-            }
-        }
-        command.args(arguments).arg("--config").arg(self.dir.path().join("config.toml"));
-        command.arg("--data-dir").arg(self.data_dir()).current_dir(self.dir.path()).stdin(Stdio::null());
+        let mut command = bare(arguments);
+        command.arg("--config").arg(self.dir.path().join("config.toml"));
+        command.arg("--data-dir").arg(self.data_dir()).current_dir(self.dir.path());
         command
     }
 
@@ -277,6 +275,18 @@ fn terminate(child: &mut Child) -> ExitStatus {
     let sent = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
     assert!(sent.is_ok_and(|status| status.success()), "SIGTERM could not be sent");
     eventually("the process has ended after SIGTERM", Duration::from_secs(12), || child.try_wait().unwrap())
+}
+
+/// A command of the binary, with nothing of this environment but what every program needs.
+fn bare(arguments: &[&str]) -> Command {
+    let mut command = Command::new(binary());
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("SPAWNPOINT_") {
+            command.env_remove(name);
+        }
+    }
+    command.args(arguments).stdin(Stdio::null());
+    command
 }
 
 /// The binary under test: the one that `SPAWNPOINT_BIN` names, or the one beside this test, which is built if it is not there.
@@ -312,11 +322,17 @@ fn sweep_up_after_killed_runs() {
         if Path::new(&format!("/proc/{pid}")).exists() {
             continue;
         }
-        let note = std::fs::read_to_string(entry.path().join("network")).unwrap_or_default();
-        if let Some((id, network)) = note.split_once(' ') {
-            Installation { id: id.to_owned(), network: network.to_owned(), gateway: String::new() }.remove();
-        }
         end_orphan(&entry.path().join("data/server.json"));
+        let note = |file| std::fs::read_to_string(entry.path().join(file)).unwrap_or_default();
+        let gateway = Ipv4Addr::UNSPECIFIED;
+        if let Some((id, network)) = note(DOCKER_NOTE).split_once(' ') {
+            let (id, network) = (id.to_owned(), network.to_owned());
+            docker::Installation { id, network, gateway }.remove();
+        }
+        let short = note(EMBEDDED_NOTE);
+        if !short.is_empty() {
+            embedded::Installation { short, gateway, folder: PathBuf::new() }.remove();
+        }
         let _ = std::fs::remove_dir_all(entry.path());
     }
 }

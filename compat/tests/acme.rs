@@ -11,7 +11,9 @@ use spawnpoint_compat::api::text;
 use spawnpoint_compat::curl::curl;
 use spawnpoint_compat::pebble::{Pebble, Setup};
 use spawnpoint_compat::ports::Ports;
-use spawnpoint_compat::{PATIENCE, Server, docker, eventually, say, server};
+use spawnpoint_compat::{PATIENCE, Runtime, Server, eventually, say, server};
+
+spawnpoint_compat::on_each_runtime!(a_deployment_is_reached_by_its_name_with_a_certificate_of_the_authority,);
 
 const DOMAIN: &str = "play.spawnpoint.test";
 /// An authority that does not take its time.
@@ -77,24 +79,22 @@ fn status(server: &Server) -> (bool, String) {
     (told.code == Some(0), told.text)
 }
 
-#[test]
-fn a_deployment_is_reached_by_its_name_with_a_certificate_of_the_authority() {
+fn a_deployment_is_reached_by_its_name_with_a_certificate_of_the_authority(runtime: &Runtime) {
     if !Pebble::is_there() {
         return;
     }
-    let Some(engine) = docker::engine() else { return };
     let mut pebble = None;
-    let mut server = Server::start(|ports| {
+    let (mut server, _installation) = runtime.start_with(|ports| {
         // One nonce in three is refused.
         let environment = vec![AT_ONCE, ("PEBBLE_WFE_NONCEREJECT", "33")];
         let setup = Setup { names: ports.names(), environment, ..Setup::default() };
         let pebble = pebble.insert(Pebble::start(setup));
-        configuration(ports, &pebble.directory, &pebble.ca, "", &server::docker(ports))
+        configuration(ports, &pebble.directory, &pebble.ca, "", &runtime.site(ports))
     });
-    let (pebble, _installation) = (pebble.unwrap(), server.installation(&engine));
+    let pebble = pebble.unwrap();
     let ports =
         json!([{"name": "web", "port": 8080, "protocol": "HTTP", "to_check": true, "tls_upgrade": true}]);
-    server.api.describe("arena", "v1", engine.image(), &json!({"ports": ports}));
+    server.api.describe("arena", "v1", runtime.image(), &json!({"ports": ports}));
     // The first one starts whether there is a certificate or not.
     let first = server.api.deploy("arena", "v1", &json!({}));
     let second = server.api.deploy("arena", "v1", &json!({}));

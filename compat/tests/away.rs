@@ -3,22 +3,25 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use spawnpoint_compat::api::{external, text};
 use spawnpoint_compat::player::{Prober, ask_udp, tell_udp};
 use spawnpoint_compat::webhooks::Receiver;
-use spawnpoint_compat::{PATIENCE, Server, docker, eventually, server};
+use spawnpoint_compat::{PATIENCE, Runtime, Server, eventually, server};
 use tokio::time::Instant;
 
-#[test]
-fn a_sigterm_leaves_matches_running_and_what_ended_meanwhile_is_found_out_at_the_next_start() {
-    let Some(engine) = docker::engine() else { return };
-    let mut server = Server::start(server::docker);
-    let installation = server.installation(&engine);
+spawnpoint_compat::on_each_runtime!(
+    a_sigterm_leaves_matches_running_and_what_ended_meanwhile_is_found_out_at_the_next_start,
+);
+
+fn a_sigterm_leaves_matches_running_and_what_ended_meanwhile_is_found_out_at_the_next_start(
+    runtime: &Runtime,
+) {
+    let (mut server, installation) = runtime.start();
     let receiver = Receiver::open();
     let hook = json!({"url": receiver.url("/")});
     let hooks = json!({"webhook_on_ready": hook, "webhook_on_error": hook, "webhook_on_terminated": hook});
-    server.api.describe("arena", "v1", engine.image(), &json!({"restart_policy": "never"}));
+    server.api.describe("arena", "v1", runtime.image(), &json!({"restart_policy": "never"}));
     let ids: Vec<String> = (0..3).map(|_| server.api.deploy("arena", "v1", &hooks)).collect();
     let ports: Vec<u16> = ids.iter().map(|id| external(&server.api.wait_for(id, "READY"), "game")).collect();
     let [plays_on, ends, vanishes] = [&ids[0], &ids[1], &ids[2]];
@@ -28,13 +31,11 @@ fn a_sigterm_leaves_matches_running_and_what_ended_meanwhile_is_found_out_at_the
     let started = Instant::now();
     assert_eq!(server.terminate().code(), Some(0));
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
-    assert_eq!(engine.containers_of(&installation).len(), 3, "a match was ended with the server");
+    assert_eq!(installation.containers().len(), 3, "a match was ended with the server");
     tell_udp(ports[1], "exit 0");
-    engine.remove_container(vanishes);
+    installation.remove_container(vanishes);
     eventually("only one match is left", PATIENCE, || {
-        let running = |container: &Value| container["State"] == "running";
-        (engine.containers_of(&installation).iter().filter(|container| running(container)).count() == 1)
-            .then_some(())
+        (installation.containers().iter().filter(|container| container.is_running).count() == 1).then_some(())
     });
     server.restart();
 
@@ -52,7 +53,7 @@ fn a_sigterm_leaves_matches_running_and_what_ended_meanwhile_is_found_out_at_the
     assert!(report.lost.is_empty(), "{report:?}");
     server.api.stop(plays_on);
     server.api.stop(vanishes);
-    assert_eq!(engine.containers_of(&installation), Vec::<Value>::new());
+    assert_eq!(installation.containers(), []);
     server.audit();
 }
 

@@ -6,7 +6,6 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
 
 use edgegap::apis::applications_api as applications;
-use edgegap::apis::configuration::{ApiKey, Configuration};
 use edgegap::apis::container_registry_api as images;
 use edgegap::apis::context_api as context;
 use edgegap::apis::deployment_tags_api as tags;
@@ -15,34 +14,15 @@ use edgegap::apis::endpoint_storage_api as storages;
 use edgegap::apis::{Error, ip_lookup_api, locations_api, metrics_api, monitoring_api, telemetry_api};
 use edgegap::models;
 use serde_json::{Value, json};
-use spawnpoint_compat::docker::Engine;
 use spawnpoint_compat::registry::Registry;
-use spawnpoint_compat::{PATIENCE, Server, docker, eventually, player, server};
+use spawnpoint_compat::runtime::Installation;
+use spawnpoint_compat::typed::{client, code, wait_for};
+use spawnpoint_compat::{PATIENCE, Runtime, Server, eventually, game, player, server};
 
-/// The client, set to our address.
-fn client(server: &Server) -> Configuration {
-    Configuration {
-        base_path: format!("http://{}", server.api.address),
-        api_key: Some(ApiKey { prefix: Some("token".to_owned()), key: server.api.token.clone() }),
-        ..Configuration::default()
-    }
-}
-
-/// The status code of a refused call.
-fn code<T: std::fmt::Debug, E: std::fmt::Debug>(answer: Result<T, Error<E>>) -> u16 {
-    match answer {
-        Err(Error::ResponseError(content)) => content.status.as_u16(),
-        other => panic!("not refused: {other:?}"),
-    }
-}
-
-fn wait_for(client: &Configuration, id: &str, wanted: &str) -> models::Status {
-    eventually(&format!("{id} is {wanted}"), PATIENCE, || {
-        let status = deployments::deployment_status_get(client, id).unwrap();
-        assert!(!status.error, "{status:?}");
-        (status.current_status == format!("Status.{wanted}")).then_some(status)
-    })
-}
+spawnpoint_compat::on_each_runtime!(
+    the_edgegap_crate_deploys_a_real_container_that_answers_and_that_knows_its_context,
+    the_edgegap_crate_is_a_real_container_that_asks_and_stops_itself_in_every_state,
+);
 
 fn new_version(image: (&str, &str)) -> models::AppVersionPayload {
     models::AppVersionPayload {
@@ -152,10 +132,10 @@ fn the_edgegap_crate_gets_changes_and_deletes_apps_and_versions() {
 
 #[test]
 fn the_edgegap_crate_lists_and_deletes_tags_of_images_in_a_real_registry() {
-    let Some(engine) = docker::engine() else { return };
     let Some(registry) = Registry::start() else { return };
-    registry.push(&engine, "games/arena", "v1");
-    registry.push(&engine, "games/arena", "latest");
+    let game = game::build();
+    registry.push(&game, "games/arena", "v1");
+    registry.push(&game, "games/arena", "latest");
     let own = registry.as_own("games");
     let server = Server::start(|ports| format!("{}{own}", server::fake(ports)));
     let client = client(&server);
@@ -185,12 +165,9 @@ fn the_edgegap_crate_reads_monitor_and_ip() {
     assert_eq!(ip_lookup_api::i_p(&client).unwrap().public_ip, "127.0.0.1");
 }
 
-#[test]
-fn the_edgegap_crate_deploys_a_real_container_that_answers_and_that_knows_its_context() {
-    let Some(engine) = docker::engine() else { return };
-    let mut server = Server::start(server::docker);
-    let _ = server.installation(&engine);
-    let status = the_whole_walk(&server, engine.image());
+fn the_edgegap_crate_deploys_a_real_container_that_answers_and_that_knows_its_context(runtime: &Runtime) {
+    let (server, _installation) = runtime.start();
+    let status = the_whole_walk(&server, runtime.image());
 
     let client = client(&server);
     let request = models::DeployModel {
@@ -235,7 +212,7 @@ fn the_edgegap_crate_deploys_a_real_container_that_answers_and_that_knows_its_co
     );
     let stopped = deployments::self_deployment_delete(&client, &id, number, &token, None).unwrap();
     assert_eq!(stopped.deployment_summary.unwrap().request_id, id);
-    wait_for(&client, &id, "TERMINATED");
+    let _ = wait_for(&client, &id, "TERMINATED");
     assert_eq!(code(deployments::self_deployment_delete(&client, &id, number, &token, None)), 410);
     server.audit();
 }
@@ -292,11 +269,11 @@ fn in_every_state(server: &Server) -> [String; 6] {
     let [deploying, ready, terminating, terminated, error] =
         ["hangs", "runs", "deaf", "runs", "bad"].map(deploy);
     for id in [&ready, &terminating, &terminated] {
-        wait_for(&client, id, "READY");
+        let _ = wait_for(&client, id, "READY");
     }
     for (id, state) in [(&terminating, "TERMINATING"), (&terminated, "TERMINATED")] {
         deployments::deployment_delete(&client, id, None).unwrap();
-        wait_for(&client, id, state);
+        let _ = wait_for(&client, id, state);
     }
     let subjects = ["0123456789ab".to_owned(), deploying, ready, terminating, terminated, error];
     for (state, id) in STATES.into_iter().zip(&subjects).skip(1) {
@@ -638,7 +615,7 @@ fn the_edgegap_crate_is_told_what_an_application_or_a_version_cannot_do() {
 
     applications::app_version_post(&client, "arena", version("v1")).unwrap();
     let id = deploy("arena", None).unwrap().request_id;
-    wait_for(&client, &id, "READY");
+    let _ = wait_for(&client, &id, "READY");
     // While it is in use.
     assert_eq!(told(applications::app_versions_patch(&client, "arena", "v1", change())), 200);
     let off = models::AppVersionUpdatePayload { is_active: Some(false), ..change() };
@@ -649,35 +626,32 @@ fn the_edgegap_crate_is_told_what_an_application_or_a_version_cannot_do() {
     let status = deployments::deployment_status_get(&client, &id).unwrap();
     assert_eq!((status.current_status.as_str(), status.app_version.as_str()), ("Status.READY", "v1"));
     deployments::deployment_delete(&client, &id, None).unwrap();
-    wait_for(&client, &id, "TERMINATED");
+    let _ = wait_for(&client, &id, "TERMINATED");
     assert_eq!(told(applications::application_delete(&client, "arena")), 404);
     assert_eq!(told(applications::app_version_get(&client, "arena", "v1")), 404);
     server.audit();
 }
 
 /// Number and token of a container for one of its calls (`CONTEXT`, `DELETE`), from what it was started with.
-fn own_key(engine: &Engine, id: &str, purpose: &str) -> (i32, String) {
-    let container = eventually("it has a container", PATIENCE, || engine.container_if_there(id));
+fn own_key(installation: &Installation, id: &str, purpose: &str) -> (i32, String) {
+    let container = eventually("it has a container", PATIENCE, || installation.container_if_there(id));
     let variable = |name: String| {
-        let all = container["Config"]["Env"].as_array().unwrap().iter().filter_map(Value::as_str);
-        all.filter_map(|one| one.split_once('=')).find(|(key, _)| *key == name).unwrap().1.to_owned()
+        let all = container.environment.iter().filter_map(|one| one.split_once('='));
+        all.clone().find(|(key, _)| *key == name).unwrap().1.to_owned()
     };
     let number = variable(format!("ARBITRIUM_{purpose}_URL")).rsplit('/').next().unwrap().parse().unwrap();
     (number, variable(format!("ARBITRIUM_{purpose}_TOKEN")))
 }
 
-#[test]
-fn the_edgegap_crate_is_a_real_container_that_asks_and_stops_itself_in_every_state() {
-    let Some(engine) = docker::engine() else { return };
-    let mut server = Server::start(server::docker);
-    let _ = server.installation(&engine);
+fn the_edgegap_crate_is_a_real_container_that_asks_and_stops_itself_in_every_state(runtime: &Runtime) {
+    let (server, installation) = runtime.start();
     let client = client(&server);
     let deploy = |version: &str, mode: &str| {
         let fields = json!({"envs": [{"key": "GAME_MODE", "value": mode, "is_hidden": false}],
             "time_to_deploy": 3600, "termination_grace_period_seconds": 5, "restart_policy": "never"});
-        server.api.describe("arena", version, engine.image(), &fields);
+        server.api.describe("arena", version, runtime.image(), &fields);
         let id = server.api.deploy("arena", version, &json!({}));
-        let keys = (own_key(&engine, &id, "CONTEXT"), own_key(&engine, &id, "DELETE"));
+        let keys = (own_key(&installation, &id, "CONTEXT"), own_key(&installation, &id, "DELETE"));
         (id, keys)
     };
     let seen = |id: &str, (number, token): &(i32, String)| {
@@ -697,14 +671,14 @@ fn the_edgegap_crate_is_a_real_container_that_asks_and_stops_itself_in_every_sta
     assert!(stop(&deploying, &delete).unwrap().deployment_summary.is_none(), "it is carried out later");
 
     let (id, (context, delete)) = deploy("deaf", "ignore-term");
-    wait_for(&client, &id, "READY");
+    let _ = wait_for(&client, &id, "READY");
     assert_eq!(seen(&id, &context).unwrap(), "Status.READY");
     assert!(stop(&id, &delete).unwrap().deployment_summary.is_some());
-    wait_for(&client, &id, "TERMINATING");
+    let _ = wait_for(&client, &id, "TERMINATING");
     assert_eq!(seen(&id, &context).unwrap(), "Status.TERMINATING");
     assert_eq!(told(context::context_create_deployment_tag(&client, &id, context.0, &context.1, tag())), 200);
     assert_eq!(told(stop(&id, &delete)), 200);
-    wait_for(&client, &id, "TERMINATED");
+    let _ = wait_for(&client, &id, "TERMINATED");
     assert_eq!((told(seen(&id, &context)), told(stop(&id, &delete))), (401, 410));
     assert_eq!(
         told(context::context_delete_deployment_tag(&client, "full", &id, context.0, &context.1)),

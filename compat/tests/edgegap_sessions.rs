@@ -1,38 +1,15 @@
 //! The crate `edgegap` 0.1.0 again, a typed client that nobody here wrote: sessions and smart fleets.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
+#![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 use edgegap::apis::applications_api as applications;
-use edgegap::apis::configuration::{ApiKey, Configuration};
+use edgegap::apis::configuration::Configuration;
 use edgegap::apis::deployments_api as deployments;
-use edgegap::apis::{Error, fleets_api as fleets, sessions_api as sessions};
+use edgegap::apis::{fleets_api as fleets, sessions_api as sessions};
 use edgegap::models;
 use serde_json::json;
+use spawnpoint_compat::typed::{client, code, wait_for};
 use spawnpoint_compat::{PATIENCE, Server, eventually, server};
-
-/// The client, set to our address.
-fn client(server: &Server) -> Configuration {
-    Configuration {
-        base_path: format!("http://{}", server.api.address),
-        api_key: Some(ApiKey { prefix: Some("token".to_owned()), key: server.api.token.clone() }),
-        ..Configuration::default()
-    }
-}
-
-/// The status code of a refused call.
-fn code<T: std::fmt::Debug, E: std::fmt::Debug>(answer: Result<T, Error<E>>) -> u16 {
-    match answer {
-        Err(Error::ResponseError(content)) => content.status.as_u16(),
-        other => panic!("not refused: {other:?}"),
-    }
-}
-
-fn wait_for(client: &Configuration, id: &str, wanted: &str) -> models::Status {
-    eventually(&format!("{id} is {wanted}"), PATIENCE, || {
-        let status = deployments::deployment_status_get(client, id).unwrap();
-        (status.current_status == format!("Status.{wanted}")).then_some(status)
-    })
-}
 
 /// An application with a version of three seats a deployment.
 fn describe(client: &Configuration, autodeploy: bool) {
@@ -86,7 +63,7 @@ fn the_edgegap_crate_makes_changes_lists_and_deletes_sessions() {
     assert!(shown.error.is_some());
 
     let id = deploy(&client);
-    wait_for(&client, &id, "READY");
+    let _ = wait_for(&client, &id, "READY");
     let mut request = ask(&["192.0.2.1", "192.0.2.2"]);
     request.selectors = Some(vec![models::SelectorModel {
         tag_only: Some(true),
@@ -133,7 +110,7 @@ fn the_edgegap_crate_makes_changes_lists_and_deletes_sessions() {
     // Its deployment ends: it is shown for a while, and cannot be changed.
     let last = sessions::session_post(&client, named.clone()).unwrap().session_id;
     deployments::deployment_delete(&client, &id, None).unwrap();
-    wait_for(&client, &id, "TERMINATED");
+    let _ = wait_for(&client, &id, "TERMINATED");
     let shown = sessions::get_session(&client, &last).unwrap();
     assert_eq!((shown.status.as_str(), shown.linked, shown.ready), ("Status.TERMINATED", false, false));
     assert_eq!(code(sessions::put_users_session(&client, &last, players(&["192.0.2.4"]))), 422);
@@ -185,25 +162,25 @@ fn the_edgegap_crate_asks_for_sessions_on_deployments_in_every_state() {
         (shown(&waits) == is("DEPLOYING", true, false, false)).then_some(())
     });
     let ready = deploy_as(&server, "ok");
-    wait_for(&client, &ready, "READY");
+    let _ = wait_for(&client, &ready, "READY");
     let sits = on(&ready).unwrap();
     assert_eq!(shown(&sits), is("READY", true, true, false));
     let leaving = deploy_as(&server, "ignore-term");
-    wait_for(&client, &leaving, "READY");
+    let _ = wait_for(&client, &leaving, "READY");
     let leaves = on(&leaving).unwrap();
     deployments::deployment_delete(&client, &leaving, None).unwrap();
     assert_eq!(shown(&leaves), is("TERMINATING", true, false, false));
     assert_eq!(code(on(&leaving)), 409, "terminating");
     let ended = deploy_as(&server, "1");
-    wait_for(&client, &ended, "READY");
+    let _ = wait_for(&client, &ended, "READY");
     let ends = on(&ended).unwrap();
     deployments::deployment_delete(&client, &ended, None).unwrap();
-    wait_for(&client, &ended, "TERMINATED");
+    let _ = wait_for(&client, &ended, "TERMINATED");
     assert_eq!(shown(&ends), is("TERMINATED", false, false, false));
     assert_eq!(code(on(&ended)), 409, "terminated");
     let failed = deploy_as(&server, "start-delay-500ms.exit-1");
     let fails = on(&failed).unwrap();
-    wait_for(&client, &failed, "ERROR");
+    let _ = wait_for(&client, &failed, "ERROR");
     assert_eq!(shown(&fails), is("ERROR", false, false, true));
     assert_eq!(code(on(&failed)), 409, "error");
 

@@ -1,6 +1,8 @@
 //! A private fleet of two hosts and a shared host on one engine (the layout of `examples/private-fleet.toml`), with real
 //! containers: the named hosts in their order, then the shared one; cordon, drain, giving up, with `kill -9` in between.
 
+#![expect(clippy::unwrap_used, reason = "helpers of a test")]
+
 use std::collections::BTreeMap;
 use std::net::UdpSocket;
 use std::process::Command;
@@ -8,11 +10,16 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use spawnpoint_compat::api::{deployment, external, text};
-use spawnpoint_compat::docker::{self, Engine};
 use spawnpoint_compat::http::encode;
 use spawnpoint_compat::player::ask_udp;
 use spawnpoint_compat::ports::Ports;
-use spawnpoint_compat::{Api, PATIENCE, Server, eventually, say};
+use spawnpoint_compat::{Api, PATIENCE, Runtime, Server, eventually, say};
+
+spawnpoint_compat::on_each_runtime!(
+    named_hosts_fill_up_in_order_then_the_shared_one_and_a_drain_moves_no_match_elsewhere,
+    a_host_that_is_added_while_the_server_runs_takes_a_private_deployment_and_survives_a_kill,
+    an_added_host_has_a_name_a_certificate_and_access_lists_as_one_of_the_configuration,
+);
 
 /// Each has room for two deployments of 128 units.
 const HOSTS: [(&str, bool); 3] = [("stage-1", true), ("stage-2", true), ("shared-1", false)];
@@ -105,13 +112,10 @@ fn told(api: &Api, id: &str) -> String {
     ask_udp(external(&api.status(id), "game"), "env ARBITRIUM_PRIVATE_FLEET_ID")
 }
 
-#[test]
-fn named_hosts_fill_up_in_order_then_the_shared_one_and_a_drain_moves_no_match_elsewhere() {
-    let Some(engine) = docker::engine() else { return };
-    let mut server = Server::start(|ports| configuration("docker", ports));
-    let installation = server.installation(&engine);
+fn named_hosts_fill_up_in_order_then_the_shared_one_and_a_drain_moves_no_match_elsewhere(runtime: &Runtime) {
+    let (mut server, installation) = runtime.start_with(|ports| configuration(runtime.driver(), ports));
     let api = server.api.clone();
-    api.describe("arena", "v1", engine.image(), &json!({}));
+    api.describe("arena", "v1", runtime.image(), &json!({}));
     assert_eq!(listed(&api), shown(&[("stage-1", "ACTIVE", 0), ("stage-2", "ACTIVE", 0)]));
 
     // Both private hosts fill up in the order asked for; the fifth goes to the shared one.
@@ -166,7 +170,7 @@ fn named_hosts_fill_up_in_order_then_the_shared_one_and_a_drain_moves_no_match_e
     }
     eventually("their containers are gone", PATIENCE, || {
         let left: Vec<String> =
-            engine.containers_of(&installation).iter().map(Engine::deployment_of).collect();
+            installation.containers().into_iter().map(|container| container.deployment).collect();
         (left.len() == 4 && !left.contains(&ids[0]) && !left.contains(&ids[1])).then_some(())
     });
     assert_eq!(listed(&api), shown(&[("stage-1", "ACTIVE", 256), ("stage-2", "PENDING", 0)]));
@@ -225,17 +229,16 @@ fn a_host_is_given_up_at_its_time_and_one_that_waits_keeps_its_matches() {
     server.audit();
 }
 
-#[test]
-fn a_host_that_is_added_while_the_server_runs_takes_a_private_deployment_and_survives_a_kill() {
-    let Some(engine) = docker::engine() else { return };
+fn a_host_that_is_added_while_the_server_runs_takes_a_private_deployment_and_survives_a_kill(
+    runtime: &Runtime,
+) {
     let mut range = String::new();
-    let mut server = Server::start(|ports| {
+    let (mut server, installation) = runtime.start_with(|ports| {
         range = ports.games(3, 4);
-        configuration_of("docker", ports, 4)
+        configuration_of(runtime.driver(), ports, 4)
     });
-    let installation = server.installation(&engine);
     let api = server.api.clone();
-    api.describe("arena", "v1", engine.image(), &json!({}));
+    api.describe("arena", "v1", runtime.image(), &json!({}));
 
     // Nothing that the configuration does not have can be named.
     let named = |endpoint: &str| {
@@ -286,9 +289,7 @@ fn a_host_that_is_added_while_the_server_runs_takes_a_private_deployment_and_sur
     let refused = ran(&server, &["host", "remove", "cup-1"], 1);
     assert!(refused.contains("in use"), "{refused}");
     ran(&server, &["host", "drain", "cup-1", "--stop", "--wait", "2m"], 0);
-    eventually("its containers are gone", PATIENCE, || {
-        (engine.containers_of(&installation).len() == 1).then_some(())
-    });
+    eventually("its containers are gone", PATIENCE, || (installation.containers().len() == 1).then_some(()));
     ran(&server, &["host", "remove", "cup-1"], 0);
     ran(&server, &["fleet", "delete", "cup"], 0);
     let declared = ran(&server, &["host", "remove", "stage-1"], 1);
@@ -304,17 +305,15 @@ fn printed(program: &str, arguments: &[&str]) -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-#[test]
-fn an_added_host_has_a_name_a_certificate_and_access_lists_as_one_of_the_configuration() {
-    let Some(engine) = docker::engine() else { return };
+fn an_added_host_has_a_name_a_certificate_and_access_lists_as_one_of_the_configuration(runtime: &Runtime) {
     if ["curl", "dig"].iter().any(|program| printed(program, &["-V"]).or(printed(program, &["-v"])).is_none())
     {
         return say("skipped: there is no curl or no dig (Debian: bind9-dnsutils)");
     }
     let (mut range, mut names) = (String::new(), String::new());
-    let server = Server::start(|ports| {
+    let (server, _installation) = runtime.start_with(|ports| {
         (range, names) = (ports.games(3, 4), ports.names().to_string());
-        let rest = configuration_of("docker", ports, 4);
+        let rest = configuration_of(runtime.driver(), ports, 4);
         format!("[domain]\nsuffix = \"play.test\"\n[dns]\nlisten = [\"127.0.0.1:{names}\"]\n{rest}")
     });
     let api = &server.api;
@@ -322,7 +321,7 @@ fn an_added_host_has_a_name_a_certificate_and_access_lists_as_one_of_the_configu
         {"name": "game", "port": 7777, "protocol": "UDP", "to_check": true},
         {"name": "web", "port": 8080, "protocol": "HTTP", "to_check": true, "tls_upgrade": true},
     ]);
-    api.describe("arena", "v1", engine.image(), &json!({"whitelisting_active": true, "ports": ports}));
+    api.describe("arena", "v1", runtime.image(), &json!({"whitelisting_active": true, "ports": ports}));
     let _ = api.post("/v1/app/arena/version/v1/whitelist", &json!({"cidr": "198.51.100.0/24"})).expect(200);
     // No host of the configuration has this address: the certificate is made anew for it.
     let host = json!({
@@ -335,13 +334,13 @@ fn an_added_host_has_a_name_a_certificate_and_access_lists_as_one_of_the_configu
     let status = api.status(&id);
 
     let name = text(&status, "fqdn");
-    let told = printed("dig", &["@127.0.0.1", "-p", &names, "+short", &name, "A"]).expect("dig is answered");
+    let told = printed("dig", &["@127.0.0.1", "-p", &names, "+short", &name, "A"]).unwrap();
     assert_eq!(told.trim(), "127.0.0.2");
 
-    let game = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+    let game = UdpSocket::bind("0.0.0.0:0").unwrap();
     // An engine's proxy answers datagrams from this address, whichever was asked.
-    game.connect(("127.0.0.1", external(&status, "game"))).expect("a route");
-    game.set_read_timeout(Some(Duration::from_millis(300))).expect("a timeout");
+    game.connect(("127.0.0.1", external(&status, "game"))).unwrap();
+    game.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     let is_answered = || game.send(b"ping").is_ok() && game.recv(&mut [0; 64]).is_ok();
     assert!(!is_answered(), "nobody here is on the list");
     let _ = api.post("/v1/app/arena/version/v1/whitelist", &json!({"cidr": "127.0.0.0/8"})).expect(200);
@@ -350,7 +349,7 @@ fn an_added_host_has_a_name_a_certificate_and_access_lists_as_one_of_the_configu
     let authority = server.data_dir().join("ca.pem").display().to_string();
     let url = format!("https://127.0.0.2:{}/lobby", external(&status, "web"));
     let page = printed("curl", &["-sS", "-m", "20", "--noproxy", "*", "--cacert", &authority, &url]);
-    assert!(page.expect("the certificate is for the address").contains("GET /lobby HTTP/1.1"));
+    assert!(page.unwrap().contains("GET /lobby HTTP/1.1"));
     api.stop(&id);
     server.audit();
 }

@@ -1,13 +1,20 @@
 //! Images in a real registry with a login: looked for when a version is made, pulled ahead of time, asked for by deployments
 //! that want cached images only; and everything that can be wrong with a registry.
 
+#![expect(clippy::unwrap_used, reason = "helpers of a test")]
+
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use spawnpoint_compat::api::{deployment, lay_over, text};
 use spawnpoint_compat::registry::{PASSWORD, Registry, USERNAME};
-use spawnpoint_compat::{Api, PATIENCE, Server, docker, eventually, server};
+use spawnpoint_compat::{Api, PATIENCE, Runtime, Server, eventually, game, server};
 use tokio::time::Instant;
+
+spawnpoint_compat::on_each_runtime!(
+    force_cache_brings_an_image_to_the_hosts_and_cached_deployments_go_there,
+    a_private_image_that_cannot_be_pulled_is_an_error_that_says_why,
+);
 
 fn version(name: &str, registry: &str, fields: &Value) -> Value {
     let mut body = json!({
@@ -26,9 +33,9 @@ fn app(api: &Api) {
 
 #[test]
 fn verify_image_asks_the_registry_before_a_version_is_stored() {
-    let Some(engine) = docker::engine() else { return };
     let Some(mut registry) = Registry::start() else { return };
-    registry.push(&engine, "studio/arena", "v1");
+    let game = game::build();
+    registry.push(&game, "studio/arena", "v1");
     let server = Server::start(server::fake);
     let api = &server.api;
     app(api);
@@ -80,15 +87,13 @@ fn verify_image_asks_the_registry_before_a_version_is_stored() {
     server.audit();
 }
 
-#[test]
-fn force_cache_brings_an_image_to_the_hosts_and_cached_deployments_go_there() {
-    let Some(engine) = docker::engine() else { return };
+fn force_cache_brings_an_image_to_the_hosts_and_cached_deployments_go_there(runtime: &Runtime) {
     let Some(registry) = Registry::start() else { return };
+    let game = game::build();
     for tag in ["v1", "v2", "v3"] {
-        registry.push(&engine, "studio/arena", tag);
+        registry.push(&game, "studio/arena", tag);
     }
-    let mut server = Server::start(server::docker);
-    let _ = server.installation(&engine);
+    let (mut server, _installation) = runtime.start();
     let api = server.api.clone();
     app(&api);
     let create = |name: &str, fields: &Value| {
@@ -132,13 +137,11 @@ fn force_cache_brings_an_image_to_the_hosts_and_cached_deployments_go_there() {
     server.audit();
 }
 
-#[test]
-fn a_private_image_that_cannot_be_pulled_is_an_error_that_says_why() {
-    let Some(engine) = docker::engine() else { return };
+fn a_private_image_that_cannot_be_pulled_is_an_error_that_says_why(runtime: &Runtime) {
     let Some(registry) = Registry::start() else { return };
-    registry.push(&engine, "studio/arena", "v1");
-    let mut server = Server::start(server::docker);
-    let _ = server.installation(&engine);
+    let game = game::build();
+    registry.push(&game, "studio/arena", "v1");
+    let (server, _installation) = runtime.start();
     let api = server.api.clone();
     app(&api);
     for (name, fields) in

@@ -11,12 +11,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use spawnpoint_compat::api::{deployment, external};
-use spawnpoint_compat::docker::{self, Engine, Installation};
 use spawnpoint_compat::player::{Prober, Report};
 use spawnpoint_compat::random::Random;
+use spawnpoint_compat::runtime::{Details, Installation};
 use spawnpoint_compat::webhooks::Receiver;
-use spawnpoint_compat::{Api, PATIENCE, Server, eventually, long, say, server};
+use spawnpoint_compat::{Api, PATIENCE, Runtime, Server, eventually, long, say};
 use tokio::time::Instant;
+
+spawnpoint_compat::on_each_runtime!(a_kill_at_any_moment_loses_no_acknowledged_deployment_and_no_packet,);
 
 /// Deployments that live through everything, with a player each.
 const STEADY: usize = 3;
@@ -107,22 +109,19 @@ impl Client {
     }
 }
 
-#[test]
-fn a_kill_at_any_moment_loses_no_acknowledged_deployment_and_no_packet() {
-    let Some(engine) = docker::engine() else { return };
+fn a_kill_at_any_moment_loses_no_acknowledged_deployment_and_no_packet(runtime: &Runtime) {
     let rounds = if long() { 30 } else { 4 };
     let mut random = Random::new();
     let receiver = Receiver::open();
     let hook = json!({"url": receiver.url("/hook")});
     let hooks = json!({"webhook_on_ready": hook, "webhook_on_error": hook, "webhook_on_terminated": hook});
-    let mut server = Server::start(server::docker);
-    let installation = server.installation(&engine);
-    server.api.describe("arena", "v1", engine.image(), &json!({}));
+    let (mut server, installation) = runtime.start();
+    server.api.describe("arena", "v1", runtime.image(), &json!({}));
 
     let steady: Vec<String> = (0..STEADY).map(|_| server.api.deploy("arena", "v1", &hooks)).collect();
     let ports: Vec<u16> =
         steady.iter().map(|id| external(&server.api.wait_for(id, "READY"), "game")).collect();
-    let started: Vec<Value> = steady.iter().map(|id| engine.container(id)["State"].clone()).collect();
+    let started: Vec<Details> = steady.iter().map(|id| installation.container(id)).collect();
     let players: Vec<Prober> = ports.iter().map(|port| Prober::start(*port)).collect();
 
     let end = Arc::new(AtomicBool::new(false));
@@ -149,18 +148,18 @@ fn a_kill_at_any_moment_loses_no_acknowledged_deployment_and_no_packet() {
     ledger.live.extend(steady.iter().cloned());
 
     let rows = settle(&server.api, &mut ledger);
-    containers_match(&engine, &installation, &ledger);
+    containers_match(&installation, &ledger);
     server.audit();
     webhooks_match(&receiver, &rows);
     for (id, before) in steady.iter().zip(&started) {
-        assert_eq!(&engine.container(id)["State"], before, "the container of {id} was touched");
+        assert_eq!(&installation.container(id), before, "the container of {id} was touched");
     }
 
     // Players leave before their games are stopped.
     let reports: Vec<Report> = players.into_iter().map(Prober::finish).collect();
     assert!(reports.iter().all(|report| report.lost.is_empty()), "packets were lost: {reports:?}");
     let all = stop_all(&server.api, &ledger);
-    nothing_is_left(&engine, &installation, &server);
+    nothing_is_left(&installation, &server);
     server.audit();
     webhooks_match(&receiver, &all);
     assert!(server.terminate().success());
@@ -205,14 +204,14 @@ fn settle(api: &Api, ledger: &mut Ledger) -> BTreeMap<String, Value> {
 }
 
 /// Every live deployment has its one container, and nothing else has one.
-fn containers_match(engine: &Engine, installation: &Installation, ledger: &Ledger) {
+fn containers_match(installation: &Installation, ledger: &Ledger) {
     let live: BTreeSet<&String> = ledger.live.iter().collect();
     eventually("containers are those of the live deployments", PATIENCE, || {
-        let containers = engine.containers_of(installation);
+        let containers = installation.containers();
         let running: Vec<String> = containers
             .iter()
-            .filter(|container| container["State"] == "running")
-            .map(Engine::deployment_of)
+            .filter(|container| container.is_running)
+            .map(|container| container.deployment.clone())
             .collect();
         let distinct: BTreeSet<&String> = running.iter().collect();
         assert_eq!(distinct.len(), running.len(), "two containers for one deployment: {running:?}");
@@ -276,14 +275,13 @@ fn stop_all(api: &Api, ledger: &Ledger) -> BTreeMap<String, Value> {
 }
 
 /// No container, no rule and no socket for a player's packets, nothing on the network.
-fn nothing_is_left(engine: &Engine, installation: &Installation, server: &Server) {
-    assert_eq!(engine.containers_of(installation), Vec::<Value>::new());
-    assert_eq!(installation.attached(), 0);
-    let forwards = |rule: &String| rule.starts_with("-A DOCKER ") && rule.contains("--dport");
-    let rules: Vec<String> = installation.rules().into_iter().filter(forwards).collect();
-    assert_eq!(rules, Vec::<String>::new());
+fn nothing_is_left(installation: &Installation, server: &Server) {
+    assert_eq!(installation.containers(), []);
+    assert_eq!(installation.remains(), Vec::<String>::new());
     for port in (20_000..29_999).filter(|port| server.ports.has_game(*port)) {
-        let bound = UdpSocket::bind(("0.0.0.0", port));
-        assert!(bound.is_ok(), "{port}/udp is still taken");
+        // Others on this machine look whether a port is free by taking it for a moment.
+        eventually(&format!("{port}/udp is free"), Duration::from_secs(5), || {
+            UdpSocket::bind(("0.0.0.0", port)).ok().map(drop)
+        });
     }
 }

@@ -6,41 +6,43 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use spawnpoint_compat::api::{external, text};
-use spawnpoint_compat::docker::{self, Engine, Installation};
 use spawnpoint_compat::events::{Event, Events};
 use spawnpoint_compat::player::{Prober, Report, ask_udp};
-use spawnpoint_compat::{PATIENCE, Server, eventually, long, say, server};
+use spawnpoint_compat::runtime::Installation;
+use spawnpoint_compat::{PATIENCE, Runtime, Server, eventually, long, say};
 use tokio::time::Instant;
+
+spawnpoint_compat::on_each_runtime!(
+    how_a_game_ended_and_what_it_wrote_are_told_long_after_its_container_is_gone,
+    a_game_that_takes_too_much_memory_is_started_again_and_its_end_is_called_oom,
+    a_game_that_crashes_again_and_again_ends_in_error_and_one_follower_sees_it_all,
+    the_restart_policy_is_kept_by_real_containers,
+    a_log_is_followed_line_by_line_resumed_and_ended_with_the_server,
+    whatever_floods_a_log_answers_are_small_and_stops_are_quick,
+    three_flooders_beside_twenty_games_fill_no_disk_and_disturb_nobody,
+);
 
 /// The largest answer with a log.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
-/// A server on the engine of this machine; `None` without one.
-fn world() -> Option<(Engine, Server, Installation)> {
-    let engine = docker::engine()?;
-    let mut server = Server::start(server::docker);
-    let installation = server.installation(&engine);
-    Some((engine, server, installation))
-}
-
 /// Ends everything and looks for violations.
-fn close(engine: &Engine, server: &Server, installation: &Installation) {
+fn close(server: &Server, installation: &Installation) {
     for row in server.api.list() {
         server.api.stop(row["request_id"].as_str().unwrap());
     }
-    assert_eq!(engine.containers_of(installation), Vec::<Value>::new());
+    assert_eq!(installation.containers(), []);
     server.audit();
 }
 
 /// Deploys a game of this mode and waits until it is ready.
-fn game(server: &Server, engine: &Engine, mode: &str, version: &Value) -> (String, u16) {
+fn game(server: &Server, runtime: &Runtime, mode: &str, version: &Value) -> (String, u16) {
     let name =
         format!("v{:08x}", mode.bytes().fold(7_u32, |sum, byte| sum.wrapping_mul(31) + u32::from(byte)));
     let mut fields = json!({"envs": [{"key": "GAME_MODE", "value": mode, "is_hidden": false}]});
     for (key, value) in version.as_object().into_iter().flatten() {
         fields[key] = value.clone();
     }
-    server.api.describe("arena", &name, engine.image(), &fields);
+    server.api.describe("arena", &name, runtime.image(), &fields);
     another(server, &name)
 }
 
@@ -69,16 +71,15 @@ fn says(part: &'static str) -> impl Fn(&Event) -> bool {
     move |event| event.data["log"].as_str().is_some_and(|line| line.contains(part))
 }
 
-#[test]
-fn how_a_game_ended_and_what_it_wrote_are_told_long_after_its_container_is_gone() {
-    let Some((engine, mut server, installation)) = world() else { return };
-    let (id, port) = game(&server, &engine, "term-exit:7,escapes", &json!({}));
+fn how_a_game_ended_and_what_it_wrote_are_told_long_after_its_container_is_gone(runtime: &Runtime) {
+    let (mut server, installation) = runtime.start();
+    let (id, port) = game(&server, runtime, "term-exit:7,escapes", &json!({}));
     let _ = ask_udp(port, "log-error something went wrong");
     let _ = ask_udp(port, "log-bytes");
     let live = text(&container_logs(&server, &id), "logs");
     assert!(live.contains("game: listens on 7777/udp") && live.contains("something went wrong"), "{live:?}");
     server.api.stop(&id);
-    assert_eq!(engine.containers_of(&installation), Vec::<Value>::new());
+    assert_eq!(installation.containers(), []);
 
     let kept = container_logs(&server, &id);
     let log = text(&kept, "logs");
@@ -122,13 +123,12 @@ fn how_a_game_ended_and_what_it_wrote_are_told_long_after_its_container_is_gone(
     assert_eq!(server.run(&["inspect", "000000000000"]).code, Some(1));
     server.restart();
     assert_eq!(container_logs(&server, &id), kept);
-    close(&engine, &server, &installation);
+    close(&server, &installation);
 }
 
-#[test]
-fn a_game_that_takes_too_much_memory_is_started_again_and_its_end_is_called_oom() {
-    let Some((engine, server, installation)) = world() else { return };
-    let (id, _) = game(&server, &engine, "oom-after:1500", &json!({"restart_policy": "on_failure"}));
+fn a_game_that_takes_too_much_memory_is_started_again_and_its_end_is_called_oom(runtime: &Runtime) {
+    let (server, installation) = runtime.start();
+    let (id, _) = game(&server, runtime, "oom-after:1500", &json!({"restart_policy": "on_failure"}));
     let crashed = eventually("it was killed for its memory", PATIENCE, || {
         Some(container_logs(&server, &id)).filter(|logs| logs["crash_data"] != Value::Null)
     });
@@ -140,13 +140,12 @@ fn a_game_that_takes_too_much_memory_is_started_again_and_its_end_is_called_oom(
     });
     let exit = &record(&server, &id)["exit"];
     assert_eq!((&exit["oom"], &exit["message"]), (&json!(true), &json!("OOM killed")));
-    close(&engine, &server, &installation);
+    close(&server, &installation);
 }
 
-#[test]
-fn a_game_that_crashes_again_and_again_ends_in_error_and_one_follower_sees_it_all() {
-    let Some((engine, server, installation)) = world() else { return };
-    let (id, _) = game(&server, &engine, "exit-after:800:3", &json!({"restart_policy": "on_failure"}));
+fn a_game_that_crashes_again_and_again_ends_in_error_and_one_follower_sees_it_all(runtime: &Runtime) {
+    let (server, installation) = runtime.start();
+    let (id, _) = game(&server, runtime, "exit-after:800:3", &json!({"restart_policy": "on_failure"}));
     let mut events = Events::follow(&server.api, &id, None);
     let seen = events.until("the end", |event| event.name == "end");
     assert_eq!(seen.last().unwrap().data, json!({"status": "Status.ERROR"}));
@@ -162,17 +161,16 @@ fn a_game_that_crashes_again_and_again_ends_in_error_and_one_follower_sees_it_al
     );
     let record = record(&server, &id);
     assert_eq!((&record["restarts"], &record["exit"]["code"]), (&json!(5), &json!(3)));
-    close(&engine, &server, &installation);
+    close(&server, &installation);
 }
 
-#[test]
-fn the_restart_policy_is_kept_by_real_containers() {
-    let Some((engine, server, installation)) = world() else { return };
+fn the_restart_policy_is_kept_by_real_containers(runtime: &Runtime) {
+    let (server, installation) = runtime.start();
     for (policy, code, runs_again) in
         [("always", 0, true), ("on_failure", 0, false), ("on_failure", 9, true), ("never", 9, false)]
     {
         let mode = format!("exit-after:700:{code},log:{}", policy.len());
-        let (id, _) = game(&server, &engine, &mode, &json!({"restart_policy": policy}));
+        let (id, _) = game(&server, runtime, &mode, &json!({"restart_policy": policy}));
         let logs = eventually("its exit is noticed", PATIENCE, || {
             Some(container_logs(&server, &id)).filter(|logs| logs["crash_data"] != Value::Null)
         });
@@ -188,13 +186,12 @@ fn the_restart_policy_is_kept_by_real_containers() {
         assert!(text(&logs, "crash_logs").ends_with(&format!("game: exit {code}\n")), "{policy}: {logs}");
         server.api.stop(&id);
     }
-    close(&engine, &server, &installation);
+    close(&server, &installation);
 }
 
-#[test]
-fn a_log_is_followed_line_by_line_resumed_and_ended_with_the_server() {
-    let Some((engine, mut server, installation)) = world() else { return };
-    let (id, port) = game(&server, &engine, "escapes", &json!({}));
+fn a_log_is_followed_line_by_line_resumed_and_ended_with_the_server(runtime: &Runtime) {
+    let (mut server, installation) = runtime.start();
+    let (id, port) = game(&server, runtime, "escapes", &json!({}));
     let mut events = Events::follow(&server.api, &id, None);
     let first = events.until("what was written before", says("listens on 7777/udp"));
     assert!(first.iter().any(|event| event.data["log"].as_str().unwrap().contains('\u{202e}')), "{first:?}");
@@ -226,16 +223,15 @@ fn a_log_is_followed_line_by_line_resumed_and_ended_with_the_server() {
     assert!(last.iter().any(says("game: exit 0")), "{last:?}");
     stopped.join().unwrap();
     let _ = player.finish();
-    close(&engine, &server, &installation);
+    close(&server, &installation);
 }
 
-#[test]
-fn whatever_floods_a_log_answers_are_small_and_stops_are_quick() {
-    let Some((engine, server, installation)) = world() else { return };
+fn whatever_floods_a_log_answers_are_small_and_stops_are_quick(runtime: &Runtime) {
+    let (server, installation) = runtime.start();
     let megabytes = if long() { 100 } else { 30 };
     let modes =
         [format!("oneline:{megabytes}"), "binary:8".to_owned(), "escapes:8".to_owned(), "flood:8".to_owned()];
-    let games: Vec<String> = modes.iter().map(|mode| game(&server, &engine, mode, &json!({})).0).collect();
+    let games: Vec<String> = modes.iter().map(|mode| game(&server, runtime, mode, &json!({})).0).collect();
     let mut slowest = Duration::ZERO;
     for _ in 0..5 {
         for id in &games {
@@ -267,7 +263,7 @@ fn whatever_floods_a_log_answers_are_small_and_stops_are_quick() {
         say(&format!("stopped in {:?}, {shown} bytes shown", asked.elapsed()));
     }
     say(&format!("slowest answer while all wrote: {slowest:?}"));
-    close(&engine, &server, &installation);
+    close(&server, &installation);
 }
 
 /// Twenty games with a player each, for some seconds.
@@ -284,25 +280,16 @@ fn summary(reports: &[Report]) -> (Duration, usize, u64) {
     (all.p99(), reports.iter().map(|r| r.lost.len()).sum(), reports.iter().map(|r| r.sent).sum())
 }
 
-/// Bytes that the engine holds of a container's log.
-fn log_bytes(engine: &Engine, id: &str) -> u64 {
-    let container = engine.container(id);
-    let folder = format!("/var/lib/docker/containers/{}/local-logs", text(&container, "Id"));
-    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    files.filter_map(|file| file.metadata().ok()).map(|data| data.len()).sum()
-}
-
-#[test]
-fn three_flooders_beside_twenty_games_fill_no_disk_and_disturb_nobody() {
+fn three_flooders_beside_twenty_games_fill_no_disk_and_disturb_nobody(runtime: &Runtime) {
     if !long() {
         return say("skipped: SPAWNPOINT_LONG=1 is not set");
     }
-    let Some((engine, server, installation)) = world() else { return };
-    server.api.describe("arena", "calm", engine.image(), &json!({}));
+    let (server, installation) = runtime.start();
+    server.api.describe("arena", "calm", runtime.image(), &json!({}));
     let ports: Vec<u16> = (0..20).map(|_| another(&server, "calm").1).collect();
     let calm = summary(&watch(&ports, Duration::from_secs(30)));
     let flooders: Vec<String> = ["binary:50", "escapes:50", "oneline:100,flood:50"]
-        .map(|mode| game(&server, &engine, mode, &json!({"req_cpu": 256})).0)
+        .map(|mode| game(&server, runtime, mode, &json!({"req_cpu": 256})).0)
         .to_vec();
     // One who follows and takes nothing of it: he is dropped, and costs nothing.
     let stalled = Events::follow(&server.api, &flooders[0], None);
@@ -316,7 +303,7 @@ fn three_flooders_beside_twenty_games_fill_no_disk_and_disturb_nobody() {
             let asked = Instant::now();
             let _ = container_logs(&server, id);
             slowest = slowest.max(asked.elapsed());
-            largest = largest.max(log_bytes(&engine, id));
+            largest = largest.max(installation.log_bytes(id));
         }
         std::thread::sleep(Duration::from_secs(2));
     }
@@ -330,5 +317,5 @@ fn three_flooders_beside_twenty_games_fill_no_disk_and_disturb_nobody() {
         server.api.stop(id);
         assert!(text(&container_logs(&server, id), "logs").len() > 100_000);
     }
-    close(&engine, &server, &installation);
+    close(&server, &installation);
 }

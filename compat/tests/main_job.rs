@@ -11,26 +11,27 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 use sha2::Sha256;
 use spawnpoint_compat::api::{external, text};
-use spawnpoint_compat::docker::{self, Engine, Installation};
 use spawnpoint_compat::player::{ask_tcp, ask_udp, local, tell_udp};
+use spawnpoint_compat::runtime::Installation;
 use spawnpoint_compat::webhooks::{Received, Receiver};
-use spawnpoint_compat::{PATIENCE, Server, eventually, server};
+use spawnpoint_compat::{PATIENCE, Runtime, Server, eventually};
 use tokio::time::Instant;
 
-/// A server on the engine of this machine; `None` without one.
-fn world() -> Option<(Engine, Server, Installation)> {
-    let engine = docker::engine()?;
-    let mut server = Server::start(server::docker);
-    let installation = server.installation(&engine);
-    Some((engine, server, installation))
-}
+spawnpoint_compat::on_each_runtime!(
+    one_request_becomes_a_game_that_answers_on_every_port_and_knows_its_own_environment,
+    a_game_reads_its_context_and_stops_itself_and_signed_webhooks_say_so,
+    a_container_is_held_tight_and_reaches_neither_neighbours_nor_the_host_nor_metadata,
+    a_game_that_ignores_sigterm_is_killed_after_its_grace_and_not_before,
+    a_process_that_ends_is_restarted_as_the_policy_says,
+    what_went_wrong_is_named_whether_memory_ran_out_a_process_ended_or_a_port_stayed_closed,
+);
 
 /// Ends everything and looks for violations.
-fn close(engine: &Engine, server: &Server, installation: &Installation) {
+fn close(server: &Server, installation: &Installation) {
     for row in server.api.list() {
         server.api.stop(row["request_id"].as_str().unwrap());
     }
-    assert_eq!(engine.containers_of(installation), Vec::<Value>::new());
+    assert_eq!(installation.containers(), []);
     server.audit();
 }
 
@@ -53,16 +54,15 @@ fn all_kinds_of_ports() -> Value {
     ])
 }
 
-#[test]
-fn one_request_becomes_a_game_that_answers_on_every_port_and_knows_its_own_environment() {
-    let Some((engine, server, installation)) = world() else { return };
+fn one_request_becomes_a_game_that_answers_on_every_port_and_knows_its_own_environment(runtime: &Runtime) {
+    let (server, installation) = runtime.start();
     let envs = json!([
         {"key": "MAP", "value": "dust", "is_hidden": false},
         {"key": "MODE", "value": "duel", "is_hidden": false},
         {"key": "LICENCE", "value": "a hidden one\u{e9}", "is_secret": true},
     ]);
     let fields = json!({"ports": all_kinds_of_ports(), "envs": envs});
-    server.api.describe("zebra", "v1-zebra", engine.image(), &fields);
+    server.api.describe("zebra", "v1-zebra", runtime.image(), &fields);
     let own = json!([
         {"key": "MODE", "value": "ranked?a=1&b=%20", "is_hidden": false},
         {"key": "TICKET", "value": "zebra ticket", "is_hidden": true},
@@ -99,13 +99,16 @@ fn one_request_becomes_a_game_that_answers_on_every_port_and_knows_its_own_envir
         assert_eq!(variable(name), value, "{name}");
     }
     check_platform_variables(&id, &status, &variable);
-    let given = engine.container(&id)["Config"]["Env"].to_string();
+    let given = installation.container(&id).environment;
     for empty in ["HOST_BEACON_PUBLIC_IP", "HOST_BEACON_PORT_UDP_EXTERNAL", "HOST_BEACON_PORT_TCP_EXTERNAL"] {
-        assert!(given.contains(&format!("\"ARBITRIUM_{empty}=\"")), "{empty}");
+        assert!(given.contains(&format!("ARBITRIUM_{empty}=")), "{empty}");
     }
+    let given = given.join("\n");
     assert!(!given.contains("ARBITRIUM_ENV_DEBUG") && !given.contains("ARBITRIUM_MOCK_ENV"));
-    no_text_of_users_is_outside(&engine, &id);
-    close(&engine, &server, &installation);
+    // Labels, names and networks of a container are the operator's and ours: no text of users is outside.
+    let shown = installation.container(&id).shown;
+    assert!(!shown.contains("zebra") && shown.contains(&id), "{shown}");
+    close(&server, &installation);
 }
 
 /// Every variable of the platform, with the traps that its readers know.
@@ -164,18 +167,9 @@ fn check_platform_variables(id: &str, status: &Value, variable: &impl Fn(&str) -
     );
 }
 
-/// Labels, names and networks of a container are the operator's and ours.
-fn no_text_of_users_is_outside(engine: &Engine, id: &str) {
-    let container = engine.container(id);
-    let outside = json!([container["Name"], container["Config"]["Labels"], container["Config"]["Hostname"]]);
-    assert!(!outside.to_string().contains("zebra"), "{outside}");
-    assert_eq!(container["Config"]["Labels"]["spawnpoint.deployment"], json!(id));
-}
-
-#[test]
-fn a_game_reads_its_context_and_stops_itself_and_signed_webhooks_say_so() {
-    let Some((engine, server, installation)) = world() else { return };
-    server.api.describe("arena", "v1", engine.image(), &json!({}));
+fn a_game_reads_its_context_and_stops_itself_and_signed_webhooks_say_so(runtime: &Runtime) {
+    let (server, installation) = runtime.start();
+    server.api.describe("arena", "v1", runtime.image(), &json!({}));
     let receiver = Receiver::open();
     let hook = |path: &str| json!({"url": receiver.url(path)});
     let hooks = json!({
@@ -204,7 +198,7 @@ fn a_game_reads_its_context_and_stops_itself_and_signed_webhooks_say_so() {
         assert_eq!(received.header("content-type"), Some("application/json"));
     }
     assert_ne!(ready.header("webhook-id"), end.header("webhook-id"));
-    close(&engine, &server, &installation);
+    close(&server, &installation);
 }
 
 /// What the Standard Webhooks scheme wants to stand in `webhook-signature`.
@@ -218,13 +212,12 @@ fn sign(secret: &str, received: &Received) -> String {
     format!("v1,{}", BASE64_STANDARD.encode(mac.finalize().into_bytes()))
 }
 
-#[test]
-fn a_container_is_held_tight_and_reaches_neither_neighbours_nor_the_host_nor_metadata() {
-    let Some((engine, server, installation)) = world() else { return };
+fn a_container_is_held_tight_and_reaches_neither_neighbours_nor_the_host_nor_metadata(runtime: &Runtime) {
+    let (server, installation) = runtime.start();
     let ports = json!([
         {"name": "game", "port": 7777, "protocol": "UDP"}, {"name": "tcp", "port": 7778, "protocol": "TCP"},
     ]);
-    server.api.describe("arena", "v1", engine.image(), &json!({"ports": ports}));
+    server.api.describe("arena", "v1", runtime.image(), &json!({"ports": ports}));
     let (_, port) = running(&server, &json!({}));
     let (_, neighbour) = running(&server, &json!({}));
 
@@ -240,7 +233,7 @@ fn a_container_is_held_tight_and_reaches_neither_neighbours_nor_the_host_nor_met
         assert!(status.split(' ').any(|found| found == word), "no {word} in {status}");
     }
 
-    let gateway = &installation.gateway;
+    let gateway = installation.gateway();
     let neighbour_address = ask_udp(neighbour, "addr");
     // A service of this machine on all of its addresses: others reach it there, containers must not.
     let service = TcpListener::bind("0.0.0.0:0").unwrap();
@@ -266,14 +259,13 @@ fn a_container_is_held_tight_and_reaches_neither_neighbours_nor_the_host_nor_met
     for path in ["/v1/deployments", "/v1/apps", "/spawnpoint/v1/tokens", "/monitor"] {
         assert_eq!(inside.get(path).status, 404, "{path}");
     }
-    close(&engine, &server, &installation);
+    close(&server, &installation);
 }
 
-#[test]
-fn a_game_that_ignores_sigterm_is_killed_after_its_grace_and_not_before() {
-    let Some((engine, server, installation)) = world() else { return };
+fn a_game_that_ignores_sigterm_is_killed_after_its_grace_and_not_before(runtime: &Runtime) {
+    let (server, installation) = runtime.start();
     let grace = json!({"termination_grace_period_seconds": 6});
-    server.api.describe("arena", "v1", engine.image(), &grace);
+    server.api.describe("arena", "v1", runtime.image(), &grace);
     let mode =
         json!({"environment_variables": [{"key": "GAME_MODE", "value": "ignore-term", "is_hidden": false}]});
     let (stubborn, port) = running(&server, &mode);
@@ -292,32 +284,31 @@ fn a_game_that_ignores_sigterm_is_killed_after_its_grace_and_not_before() {
     let _ = server.api.wait_for(&stubborn, "TERMINATED");
     let took = started.elapsed();
     assert!(took >= Duration::from_secs(6) && took < Duration::from_secs(16), "{took:?}");
-    close(&engine, &server, &installation);
+    close(&server, &installation);
 }
 
-#[test]
-fn a_process_that_ends_is_restarted_as_the_policy_says() {
-    let Some((engine, server, installation)) = world() else { return };
+fn a_process_that_ends_is_restarted_as_the_policy_says(runtime: &Runtime) {
+    let (server, installation) = runtime.start();
     let receiver = Receiver::open();
     let hook = json!({"url": receiver.url("/")});
     let hooks = json!({"webhook_on_ready": hook, "webhook_on_error": hook, "webhook_on_terminated": hook});
     for policy in ["always", "on_failure", "never"] {
-        server.api.describe("arena", policy, engine.image(), &json!({"restart_policy": policy}));
+        server.api.describe("arena", policy, runtime.image(), &json!({"restart_policy": policy}));
     }
     for (policy, code, again) in
         [("always", 0, true), ("on_failure", 3, true), ("on_failure", 0, false), ("never", 3, false)]
     {
         let id = server.api.deploy("arena", policy, &hooks);
         let port = external(&server.api.wait_for(&id, "READY"), "game");
-        let first = engine.container(&id)["Id"].clone();
+        let first = installation.container(&id).id;
         tell_udp(port, &format!("exit {code}"));
         if again {
             let state = eventually(&format!("{policy}, exit {code}: another container"), PATIENCE, || {
                 assert_eq!(server.api.status(&id)["current_status"], json!("Status.READY"), "{policy}");
-                let all = engine.containers(&format!("spawnpoint.deployment={id}"));
-                all.into_iter().find(|container| container["Id"] != first && container["State"] == "running")
+                let all = installation.containers_of(&id);
+                all.into_iter().find(|container| container.id != first && container.is_running)
             });
-            assert_eq!(state["Labels"]["spawnpoint.attempt"], json!("2"));
+            assert_eq!(state.attempt, 2);
             let port_again = external(&server.api.status(&id), "game");
             assert_eq!(port, port_again);
             eventually("it plays again", PATIENCE, || {
@@ -334,7 +325,7 @@ fn a_process_that_ends_is_restarted_as_the_policy_says() {
             "{policy}, exit {code}: one READY and one TERMINATED, restarts announce nothing"
         );
     }
-    close(&engine, &server, &installation);
+    close(&server, &installation);
 }
 
 /// One try; a game that is being restarted does not answer.
@@ -348,10 +339,11 @@ fn udp_ping(port: u16) -> Option<String> {
     Some(String::from_utf8_lossy(&answer[..length]).into_owned())
 }
 
-#[test]
-fn what_went_wrong_is_named_whether_memory_ran_out_a_process_ended_or_a_port_stayed_closed() {
-    let Some((engine, server, installation)) = world() else { return };
-    server.api.describe("arena", "v1", engine.image(), &json!({"time_to_deploy": 3}));
+fn what_went_wrong_is_named_whether_memory_ran_out_a_process_ended_or_a_port_stayed_closed(
+    runtime: &Runtime,
+) {
+    let (server, installation) = runtime.start();
+    server.api.describe("arena", "v1", runtime.image(), &json!({"time_to_deploy": 3}));
     let receiver = Receiver::open();
     let hook = json!({"url": receiver.url("/")});
     for (mode, words) in [("oom", "OOM"), ("exit:42", "exit code 42"), ("never-listen", "ports")] {
@@ -366,10 +358,11 @@ fn what_went_wrong_is_named_whether_memory_ran_out_a_process_ended_or_a_port_sta
         assert!(text(&status, "error_detail").contains(words), "{mode}: {status}");
         assert_eq!((&status["error"], &status["running"]), (&json!(true), &json!(false)));
         assert_eq!(receiver.wait_for(&id, "ERROR").json()["error_detail"], status["error_detail"]);
-        let label = format!("spawnpoint.deployment={id}");
-        eventually("its container is gone", PATIENCE, || engine.containers(&label).is_empty().then_some(()));
+        eventually("its container is gone", PATIENCE, || {
+            installation.containers_of(&id).is_empty().then_some(())
+        });
         let _ = server.api.delete(&format!("/v1/stop/{id}")).expect(200);
         let _ = server.api.wait_for(&id, "TERMINATED");
     }
-    close(&engine, &server, &installation);
+    close(&server, &installation);
 }

@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use spawnpoint_compat::api::external;
 use spawnpoint_compat::http::encode;
 use spawnpoint_compat::player::Flow;
-use spawnpoint_compat::{Server, docker, eventually, say, server};
+use spawnpoint_compat::{Runtime, eventually, say};
+
+spawnpoint_compat::on_each_runtime!(a_known_load_is_told_within_a_tenth,);
 
 /// Half a CPU, 100 MiB, 1 MiB to disk every second.
 const LOAD: &str = "load:50:100:1024";
@@ -42,17 +44,14 @@ fn seconds_between(from: &str, to: &str) -> f64 {
     (of_day(to) - of_day(from)).rem_euclid(86_400.0)
 }
 
-#[test]
-fn a_known_load_is_told_within_a_tenth() {
-    let Some(engine) = docker::engine() else { return };
-    let mut server =
-        Server::start(|ports| format!("{}[metrics]\nsample_seconds = 1\n", server::docker(ports)));
-    let installation = server.installation(&engine);
+fn a_known_load_is_told_within_a_tenth(runtime: &Runtime) {
+    let (mut server, installation) =
+        runtime.start_with(|ports| format!("{}[metrics]\nsample_seconds = 1\n", runtime.site(ports)));
     let fields = json!({
         "req_cpu": 1024, "req_memory": 512, "max_duration": 60,
         "envs": [{"key": "GAME_MODE", "value": LOAD, "is_hidden": false}],
     });
-    server.api.describe("arena", "v1", engine.image(), &fields);
+    server.api.describe("arena", "v1", runtime.image(), &fields);
     let id = server.api.deploy("arena", "v1", &json!({}));
     let port = external(&server.api.wait_for(&id, "READY"), "game");
     let flow = Flow::start(port, 1 << 20);
@@ -91,7 +90,7 @@ fn a_known_load_is_told_within_a_tenth() {
         server.api.get(&format!("{path}?{range}&raw=true")).expect(200),
     );
     assert!(after == before, "a restart has changed what was told: {}", after.0);
-    assert_eq!(engine.containers_of(&installation), Vec::<Value>::new());
+    assert_eq!(installation.containers(), []);
     server.audit();
 }
 

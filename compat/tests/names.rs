@@ -7,7 +7,11 @@ use std::process::Command;
 use serde_json::json;
 use spawnpoint_compat::api::text;
 use spawnpoint_compat::ports::Ports;
-use spawnpoint_compat::{PATIENCE, Server, docker, eventually, say, server};
+use spawnpoint_compat::{PATIENCE, Runtime, Server, eventually, say, server};
+
+spawnpoint_compat::on_each_runtime!(
+    a_deployment_has_a_name_from_ready_until_its_end_and_nothing_else_has_one,
+);
 
 const DOMAIN: &str = "play.spawnpoint.test";
 
@@ -71,23 +75,19 @@ fn named(ports: &Ports, site: &str) -> String {
     )
 }
 
-#[test]
-fn a_deployment_has_a_name_from_ready_until_its_end_and_nothing_else_has_one() {
+fn a_deployment_has_a_name_from_ready_until_its_end_and_nothing_else_has_one(runtime: &Runtime) {
     if !dig_is_there() {
         return;
     }
-    let Some(engine) = docker::engine() else { return };
-    let mut server = Server::start(|ports| named(ports, &server::docker(ports)));
-    let installation = server.installation(&engine);
+    let (mut server, installation) = runtime.start_with(|ports| named(ports, &runtime.site(ports)));
     let envs = json!([{"key": "GAME_MODE", "value": "slow:2500", "is_hidden": false}]);
-    server.api.describe("arena", "slow", engine.image(), &json!({"envs": envs}));
+    server.api.describe("arena", "slow", runtime.image(), &json!({"envs": envs}));
     let id = server.api.deploy("arena", "slow", &json!({}));
     let fqdn = text(&server.api.status(&id), "fqdn");
     assert_eq!(fqdn, format!("{id}.{DOMAIN}"));
 
     eventually("its container runs", PATIENCE, || {
-        let all = engine.containers_of(&installation);
-        all.iter().any(|container| container["State"] == "running").then_some(())
+        installation.containers().iter().any(|container| container.is_running).then_some(())
     });
     let early = dig(&server, &[&fqdn, "A"]);
     assert_ne!(server.api.status(&id)["current_status"], "Status.READY");

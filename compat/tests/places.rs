@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use spawnpoint_compat::api::{external, text};
-use spawnpoint_compat::docker;
 use spawnpoint_compat::mmdb::{city, database};
 use spawnpoint_compat::player::{ask_tcp, ask_udp, local};
 use spawnpoint_compat::ports::Ports;
 use spawnpoint_compat::webhooks::Receiver;
-use spawnpoint_compat::{PATIENCE, Server, eventually};
+use spawnpoint_compat::{PATIENCE, Runtime, Server, eventually};
+
+spawnpoint_compat::on_each_runtime!(new_players_find_the_running_match_that_is_best_for_them);
 
 /// City, country, continent, latitude, longitude, tag.
 const CITIES: [(&str, &str, &str, f64, f64, &str); 3] = [
@@ -201,17 +202,14 @@ fn addresses_are_where_the_database_says() {
     assert_eq!(text(&api.wait_for(&id, "READY")["location"], "city"), "Tokyo");
 }
 
-#[test]
-fn new_players_find_the_running_match_that_is_best_for_them() {
-    let Some(engine) = docker::engine() else { return };
+fn new_players_find_the_running_match_that_is_best_for_them(runtime: &Runtime) {
     let (_dir, option) = geo();
-    let mut server = Server::start(|ports| {
+    let (server, _installation) = runtime.start_with(|ports| {
         let own = format!("[beacon]\nenabled = true\nudp_port = {0}\ntcp_port = {0}\n", ports.beacon());
-        option + &own + &three_cities(ports, "docker", nothing)
+        option + &own + &three_cities(ports, runtime.driver(), nothing)
     });
-    let _ = server.installation(&engine);
     let api = &server.api;
-    api.describe("arena", "v1", engine.image(), &json!({}));
+    api.describe("arena", "v1", runtime.image(), &json!({}));
     let near = |address: &str| {
         let users = json!([{"user_type": "ip_address", "user_data": {"ip_address": address}}]);
         api.deploy("arena", "v1", &json!({"users": users}))

@@ -7,19 +7,19 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use spawnpoint_compat::api::text;
-use spawnpoint_compat::docker::Engine;
 use spawnpoint_compat::registry::{PASSWORD, Registry, Setup, USERNAME};
-use spawnpoint_compat::{Server, docker, server};
+use spawnpoint_compat::{Server, game, server};
 use tokio::time::Instant;
 
 const TAGS: &str = "/v1/container-registry/images/arena/tags";
 
 /// A server whose own registry has `games/arena`: `v1` and `latest` are the same image, `v2` and `v3` are others.
-fn with_images(engine: &Engine, setup: Setup) -> Option<(Registry, Server)> {
+fn with_images(setup: Setup) -> Option<(Registry, Server)> {
     let registry = Registry::start_as(setup)?;
-    registry.push(engine, "games/arena", "v1");
-    registry.push(engine, "games/arena", "latest");
-    registry.push(engine, "others/arena", "secret");
+    let game = game::build();
+    registry.push(&game, "games/arena", "v1");
+    registry.push(&game, "games/arena", "latest");
+    registry.push(&game, "others/arena", "secret");
     for tag in ["v2", "v3"] {
         registry.retag_anew("games/arena", "v1", tag);
     }
@@ -43,8 +43,7 @@ fn tags_of(list: &Value) -> Vec<&str> {
 
 /// The whole life of tags, in a registry that wants a login or none.
 fn the_life_of_tags(setup: Setup) {
-    let Some(engine) = docker::engine() else { return };
-    let Some((registry, server)) = with_images(&engine, setup) else { return };
+    let Some((registry, server)) = with_images(setup) else { return };
     let api = &server.api;
     let list = api.get(TAGS).expect(200);
     assert_eq!(tags_of(&list), ["latest", "v1", "v2", "v3"]);
@@ -113,8 +112,7 @@ fn tags_are_listed_and_deleted_in_a_registry_without_a_login() {
 
 #[test]
 fn a_registry_that_does_not_delete_or_does_not_answer_is_said_so() {
-    let Some(engine) = docker::engine() else { return };
-    let Some((mut registry, server)) = with_images(&engine, Setup { has_login: true, deletes: false }) else {
+    let Some((mut registry, server)) = with_images(Setup { has_login: true, deletes: false }) else {
         return;
     };
     let api = &server.api;

@@ -13,13 +13,16 @@ use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_N
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 use spawnpoint_compat::api::{deployment, external, text};
-use spawnpoint_compat::docker;
 use spawnpoint_compat::http::{encode, request, send_raw};
 use spawnpoint_compat::player::ask_udp;
 use spawnpoint_compat::ports::Ports;
 use spawnpoint_compat::registry::{PASSWORD, Registry};
 use spawnpoint_compat::webhooks::Receiver;
-use spawnpoint_compat::{PATIENCE, Server, eventually, server};
+use spawnpoint_compat::{PATIENCE, Runtime, Server, eventually, server};
+
+spawnpoint_compat::on_each_runtime!(
+    no_secret_is_seen_anywhere_with_real_containers_not_even_their_own_tokens,
+);
 
 /// The kinds of secrets that there are, each with its canaries.
 const KINDS: [(&str, &[&str]); 9] = [
@@ -116,13 +119,29 @@ impl Watch {
 
     /// Everything in a directory but the files whose purpose is to hold a secret.
     fn directory(&mut self, dir: &Path) {
-        for entry in std::fs::read_dir(dir).unwrap() {
-            let path = entry.unwrap().path();
+        for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+            let path = entry.path();
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            if path.is_dir() {
+            let kind = std::fs::symlink_metadata(&path).map(|found| found.file_type());
+            // It may have gone meanwhile, and a socket holds nothing.
+            let Ok(kind) = kind else { continue };
+            if kind.is_dir() {
                 self.directory(&path);
-            } else if !KEY_FILES.contains(&name.as_str()) {
-                self.note(&format!("data directory: {name}"), &std::fs::read(&path).unwrap());
+            } else if kind.is_file() && !KEY_FILES.contains(&name.as_str()) {
+                self.note(&format!("data directory: {name}"), &std::fs::read(&path).unwrap_or_default());
+            }
+        }
+    }
+
+    /// What can be read of every process of this machine but one, and this one.
+    fn processes(&mut self, but: u64) {
+        let own = u64::from(std::process::id());
+        let entries = std::fs::read_dir("/proc").unwrap().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u64>().ok());
+        for pid in pids.filter(|pid| ![own, but].contains(pid)) {
+            for file in ["cmdline", "environ"] {
+                let bytes = std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+                self.note(&format!("{file} of a process"), &bytes);
             }
         }
     }
@@ -438,7 +457,7 @@ fn keep_the_tokens_of(watch: &mut Watch, id: &str) {
 /// A configuration with a registry of its own, if one can be had, else with one that does not answer.
 fn with_registry(
     ports: &Ports,
-    site: fn(&Ports) -> String,
+    site: impl FnOnce(&Ports) -> String,
     registry: Option<&Registry>,
     token: &Path,
 ) -> String {
@@ -466,17 +485,15 @@ fn no_secret_is_seen_anywhere_on_pretended_hosts() {
     search(server, watch, &receiver, &id);
 }
 
-#[test]
-fn no_secret_is_seen_anywhere_with_real_containers_not_even_their_own_tokens() {
-    let Some(engine) = docker::engine() else { return };
+fn no_secret_is_seen_anywhere_with_real_containers_not_even_their_own_tokens(runtime: &Runtime) {
     // This registry does not answer.
     let dir = tempfile::tempdir().unwrap();
-    let mut server =
-        Server::start(|ports| with_registry(ports, server::docker, None, &dir.path().join("token")));
-    let _ = server.installation(&engine);
+    let (server, installation) = runtime.start_with(|ports| {
+        with_registry(ports, |ports| runtime.site(ports), None, &dir.path().join("token"))
+    });
     let (mut watch, receiver) = (Watch::default(), Receiver::open());
     keep_own_secrets(&server, &mut watch);
-    let id = walk(&server, &mut watch, engine.image(), &receiver);
+    let id = walk(&server, &mut watch, runtime.image(), &receiver);
     keep_the_tokens_of(&mut watch, &id);
     let port = external(&server.api.status(&id), "game");
     for (what, variable) in
@@ -485,5 +502,12 @@ fn no_secret_is_seen_anywhere_with_real_containers_not_even_their_own_tokens() {
         assert_eq!(ask_udp(port, &format!("env {variable}")).into_bytes(), watch.canaries[what]);
     }
     watch.note("answers", ask_udp(port, "http-context").as_bytes());
+    // While it runs: records, logs and sockets of the runtime, and everybody else on this machine.
+    let game = installation.container(&id);
+    assert!(game.environment.contains(&"OPEN=no-secret-at-all-31".to_owned()), "this is the game");
+    watch.note("what is shown of it", game.shown.as_bytes());
+    watch.processes(game.pid);
+    watch.directory(&server.data_dir());
+    watch.directory(&installation.run_dir().unwrap_or_default());
     search(server, watch, &receiver, &id);
 }

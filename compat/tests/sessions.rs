@@ -10,7 +10,12 @@ use serde_json::{Value, json};
 use spawnpoint_compat::api::{external, text};
 use spawnpoint_compat::player::ask_udp;
 use spawnpoint_compat::webhooks::Receiver;
-use spawnpoint_compat::{Api, PATIENCE, Server, docker, eventually, say, server};
+use spawnpoint_compat::{Api, PATIENCE, Runtime, eventually, say};
+
+spawnpoint_compat::on_each_runtime!(
+    two_hundred_players_come_and_go_at_once_and_no_socket_is_sold_twice,
+    a_deployment_is_started_for_a_session_told_of_and_ended_when_it_has_run_empty,
+);
 
 /// Players who come at once.
 const PLAYERS: usize = 200;
@@ -58,13 +63,10 @@ fn usage(api: &Api) -> Vec<(String, u64, usize)> {
     api.list().iter().map(row).collect()
 }
 
-#[test]
-fn two_hundred_players_come_and_go_at_once_and_no_socket_is_sold_twice() {
-    let Some(engine) = docker::engine() else { return };
-    let mut server = Server::start(server::docker);
-    let _ = server.installation(&engine);
-    server.api.describe("arena", "seats", engine.image(), &seats(&json!({})));
-    server.api.describe("arena", "matches", engine.image(), &seats(&json!({"kind": "Match"})));
+fn two_hundred_players_come_and_go_at_once_and_no_socket_is_sold_twice(runtime: &Runtime) {
+    let (server, _installation) = runtime.start();
+    server.api.describe("arena", "seats", runtime.image(), &seats(&json!({})));
+    server.api.describe("arena", "matches", runtime.image(), &seats(&json!({"kind": "Match"})));
     for version in ["seats", "matches"] {
         let clients: Vec<_> = (0..CLIENTS)
             .map(|_| {
@@ -101,14 +103,11 @@ fn two_hundred_players_come_and_go_at_once_and_no_socket_is_sold_twice() {
     server.audit();
 }
 
-#[test]
-fn a_deployment_is_started_for_a_session_told_of_and_ended_when_it_has_run_empty() {
-    let Some(engine) = docker::engine() else { return };
+fn a_deployment_is_started_for_a_session_told_of_and_ended_when_it_has_run_empty(runtime: &Runtime) {
     let receiver = Receiver::open();
-    let mut server = Server::start(server::docker);
-    let _ = server.installation(&engine);
+    let (mut server, _installation) = runtime.start();
     let api = server.api.clone();
-    api.describe("arena", "auto", engine.image(), &seats(&json!({"empty_ttl": 1, "sockets": 2})));
+    api.describe("arena", "auto", runtime.image(), &seats(&json!({"empty_ttl": 1, "sockets": 2})));
     let selectors = json!([{"tag": "ranked", "env": {"key": "MODE", "value": "duel"}}]);
     let asked = json!({"selectors": selectors, "webhook_url": receiver.url("/session")});
     let session = join(&api, "auto", &asked);

@@ -7,11 +7,16 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use spawnpoint_compat::api::text;
-use spawnpoint_compat::docker::{Engine, Installation};
 use spawnpoint_compat::http::encode;
 use spawnpoint_compat::random::Random;
-use spawnpoint_compat::{Api, Server, docker, eventually, long, say, server};
+use spawnpoint_compat::runtime::Installation;
+use spawnpoint_compat::{Api, Runtime, eventually, long, say};
 use tokio::time::Instant;
+
+spawnpoint_compat::on_each_runtime!(
+    the_minimum_is_there_again_whatever_is_killed,
+    what_always_fails_costs_at_most_ten_containers_in_five_minutes,
+);
 
 const MINIMUM: usize = 3;
 const MAXIMUM: usize = 4;
@@ -48,33 +53,30 @@ fn ready(api: &Api) -> BTreeSet<String> {
 }
 
 /// Waits until exactly the wanted ones are ready, each with its one container, and nothing else has one.
-fn settle(api: &Api, engine: &Engine, installation: &Installation) -> BTreeSet<String> {
+fn settle(api: &Api, installation: &Installation) -> BTreeSet<String> {
     eventually("the fleet has what it wants, and nothing else runs", SETTLES, || {
         let ready = ready(api);
-        let containers = engine.containers_of(installation);
-        let running: Vec<String> = containers.iter().map(Engine::deployment_of).collect();
+        let containers = installation.containers();
+        let running: Vec<String> = containers.into_iter().map(|container| container.deployment).collect();
         let distinct: BTreeSet<String> = running.iter().cloned().collect();
         assert_eq!(distinct.len(), running.len(), "two containers for one deployment: {running:?}");
         (ready.len() == MINIMUM && distinct == ready).then_some(ready)
     })
 }
 
-#[test]
-fn the_minimum_is_there_again_whatever_is_killed() {
-    let Some(engine) = docker::engine() else { return };
+fn the_minimum_is_there_again_whatever_is_killed(runtime: &Runtime) {
     let rounds = if long() { 20 } else { 6 };
     let mut random = Random::new();
-    let mut server = Server::start(server::docker);
-    let installation = server.installation(&engine);
-    server.api.describe("arena", "seats", engine.image(), &seats(&json!({})));
+    let (mut server, installation) = runtime.start();
+    server.api.describe("arena", "seats", runtime.image(), &seats(&json!({})));
     start_fleet(&server.api);
-    let _ = settle(&server.api, &engine, &installation);
+    let _ = settle(&server.api, &installation);
     let mut slowest = Duration::ZERO;
     for round in 0..rounds {
         // A container is taken away, and every second time the control plane dies in the midst of what it does about it.
         let all: Vec<String> = ready(&server.api).into_iter().collect();
         if let Some(victim) = random.pick(&all) {
-            engine.remove_container(victim);
+            installation.remove_container(victim);
         }
         let began = Instant::now();
         if round % 2 == 1 {
@@ -84,11 +86,11 @@ fn the_minimum_is_there_again_whatever_is_killed() {
             server.restart();
         }
         for _ in 0..10 {
-            let containers = engine.containers_of(&installation).len();
+            let containers = installation.containers().len();
             assert!(containers <= MAXIMUM, "{containers} containers, at most {MAXIMUM} are wanted");
             std::thread::sleep(random.millis(10, 60));
         }
-        let _ = settle(&server.api, &engine, &installation);
+        let _ = settle(&server.api, &installation);
         slowest = slowest.max(began.elapsed());
     }
     server.audit();
@@ -119,18 +121,15 @@ fn the_minimum_is_there_again_whatever_is_killed() {
     for item in server.api.list() {
         server.api.stop(&text(&item, "request_id"));
     }
-    assert_eq!(engine.containers_of(&installation), Vec::<Value>::new());
+    assert_eq!(installation.containers(), []);
     server.audit();
     say(&format!("{rounds} rounds, {MINIMUM} were there again after at most {} ms", slowest.as_millis()));
 }
 
-#[test]
-fn what_always_fails_costs_at_most_ten_containers_in_five_minutes() {
-    let Some(engine) = docker::engine() else { return };
-    let mut server = Server::start(server::docker);
-    let installation = server.installation(&engine);
+fn what_always_fails_costs_at_most_ten_containers_in_five_minutes(runtime: &Runtime) {
+    let (server, installation) = runtime.start();
     let broken = json!({"envs": [{"key": "GAME_MODE", "value": "exit:3", "is_hidden": false}]});
-    server.api.describe("arena", "seats", engine.image(), &seats(&broken));
+    server.api.describe("arena", "seats", runtime.image(), &seats(&broken));
     start_fleet(&server.api);
     let watched = Duration::from_secs(if long() { 300 } else { 40 });
     let began = Instant::now();
@@ -150,7 +149,7 @@ fn what_always_fails_costs_at_most_ten_containers_in_five_minutes() {
     for item in server.api.list() {
         server.api.stop(&text(&item, "request_id"));
     }
-    assert_eq!(engine.containers_of(&installation), Vec::<Value>::new());
+    assert_eq!(installation.containers(), []);
     server.audit();
     say(&format!("{most} deployments of a version that always fails in {} s", watched.as_secs()));
 }

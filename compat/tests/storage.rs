@@ -13,29 +13,34 @@ use std::time::Duration;
 use bucket::{KEY, Mood, S3, SECRET};
 use serde_json::{Value, json};
 use spawnpoint_compat::api::{external, text};
-use spawnpoint_compat::docker::{self, Engine, Installation};
 use spawnpoint_compat::http::{request, send_raw};
 use spawnpoint_compat::player::ask_udp;
-use spawnpoint_compat::{PATIENCE, Server, eventually, say, server};
+use spawnpoint_compat::runtime::Installation;
+use spawnpoint_compat::{PATIENCE, Runtime, Server, eventually, say};
 use tokio::time::Instant;
+
+spawnpoint_compat::on_each_runtime!(
+    logs_of_containers_arrive_in_the_bucket_as_text_and_as_json_and_the_secret_is_nowhere,
+    a_bucket_that_is_slow_or_down_delays_no_stop_and_the_log_arrives_when_it_is_back,
+    the_log_of_a_crash_is_kept_beside_that_of_the_end,
+    files_of_a_bucket_are_in_the_container_when_it_starts,
+    what_cannot_be_put_into_a_container_fails_the_deployment_and_says_why,
+);
 
 const STORAGES: &str = "/v1/storage/endpoint";
 
-/// A server on the engine of this machine, and a bucket; `None` without an engine.
-fn world() -> Option<(Engine, Server, Installation, S3)> {
-    let engine = docker::engine()?;
-    let mut server = Server::start(server::docker);
-    let installation = server.installation(&engine);
-    let s3 = S3::start();
-    Some((engine, server, installation, s3))
+/// A server on this runtime, and a bucket.
+fn world(runtime: &Runtime) -> (Server, Installation, S3) {
+    let (server, installation) = runtime.start();
+    (server, installation, S3::start())
 }
 
 /// Ends everything and looks for violations.
-fn close(engine: &Engine, server: &Server, installation: &Installation) {
+fn close(server: &Server, installation: &Installation) {
     for row in server.api.list() {
         server.api.stop(row["request_id"].as_str().unwrap());
     }
-    assert_eq!(engine.containers_of(installation), Vec::<Value>::new());
+    assert_eq!(installation.containers(), []);
     server.audit();
 }
 
@@ -72,12 +77,9 @@ fn stop(server: &Server, id: &str, choice: &str) -> Duration {
 }
 
 /// Waits until the second container of a deployment answers on this port.
-fn until_restarted(engine: &Engine, installation: &Installation, port: u16) {
+fn until_restarted(installation: &Installation, port: u16) {
     eventually("the second container runs", PATIENCE, || {
-        let all = engine.containers_of(installation);
-        let is_second = |name: &Value| name.as_str().is_some_and(|name| name.ends_with("-2"));
-        let runs = |c: &&Value| c["State"] == "running" && is_second(&c["Names"][0]);
-        all.iter().find(runs).map(drop)
+        installation.containers().iter().any(|one| one.is_running && one.attempt == 2).then_some(())
     });
     // Its process listens a moment after it runs, and datagrams before that are lost.
     eventually("the second container answers", PATIENCE, || {
@@ -106,12 +108,11 @@ fn holding(dir: &Path, needle: &str, found: &mut Vec<String>) {
     }
 }
 
-#[test]
-fn logs_of_containers_arrive_in_the_bucket_as_text_and_as_json_and_the_secret_is_nowhere() {
-    let Some((engine, server, installation, s3)) = world() else { return };
+fn logs_of_containers_arrive_in_the_bucket_as_text_and_as_json_and_the_secret_is_nowhere(runtime: &Runtime) {
+    let (server, installation, s3) = world(runtime);
     make_storage(&server, &s3, "text", "TEXT");
     make_storage(&server, &s3, "json", "NDJSON");
-    server.api.describe("arena", "v1", engine.image(), &json!({"endpoint_storage": "text"}));
+    server.api.describe("arena", "v1", runtime.image(), &json!({"endpoint_storage": "text"}));
 
     let (as_text, port) = running(&server, "v1", &json!({}));
     assert_eq!(ask_udp(port, "log 200"), "logged");
@@ -146,14 +147,13 @@ fn logs_of_containers_arrive_in_the_bucket_as_text_and_as_json_and_the_secret_is
     for path in ["/v1/storage/endpoints", "/v1/storage/endpoint/text"] {
         assert!(!server.api.get(path).text().contains(SECRET));
     }
-    close(&engine, &server, &installation);
+    close(&server, &installation);
 }
 
-#[test]
-fn a_bucket_that_is_slow_or_down_delays_no_stop_and_the_log_arrives_when_it_is_back() {
-    let Some((engine, mut server, installation, s3)) = world() else { return };
+fn a_bucket_that_is_slow_or_down_delays_no_stop_and_the_log_arrives_when_it_is_back(runtime: &Runtime) {
+    let (mut server, installation, s3) = world(runtime);
     make_storage(&server, &s3, "text", "TEXT");
-    server.api.describe("arena", "v1", engine.image(), &json!({"endpoint_storage": "text"}));
+    server.api.describe("arena", "v1", runtime.image(), &json!({"endpoint_storage": "text"}));
     let mut ids = Vec::new();
     for mood in [Mood::Hangs, Mood::Refuses(500, "InternalError"), Mood::Refuses(403, "AccessDenied")] {
         s3.set(mood);
@@ -176,31 +176,29 @@ fn a_bucket_that_is_slow_or_down_delays_no_stop_and_the_log_arrives_when_it_is_b
     eventually("the spool is empty", PATIENCE, || {
         (std::fs::read_dir(&spool).unwrap().count() == 1).then_some(())
     });
-    close(&engine, &server, &installation);
+    close(&server, &installation);
 }
 
-#[test]
-fn the_log_of_a_crash_is_kept_beside_that_of_the_end() {
-    let Some((engine, server, installation, s3)) = world() else { return };
+fn the_log_of_a_crash_is_kept_beside_that_of_the_end(runtime: &Runtime) {
+    let (server, installation, s3) = world(runtime);
     make_storage(&server, &s3, "text", "TEXT");
-    server.api.describe("arena", "v1", engine.image(), &json!({"endpoint_storage": "text"}));
+    server.api.describe("arena", "v1", runtime.image(), &json!({"endpoint_storage": "text"}));
     let (id, port) = running(&server, "v1", &json!({}));
     spawnpoint_compat::player::tell_udp(port, "exit 3");
     let crash = object(&s3, &format!("arena/v1/{id}/crash.log"));
     assert!(crash.contains("game: exit 3\n"), "{crash}");
-    until_restarted(&engine, &installation, port);
+    until_restarted(&installation, port);
     stop(&server, &id, "");
     let end = object(&s3, &format!("arena/v1/{id}/container.log"));
     assert!(end.contains("game: started") && !end.contains("game: exit 3\n"), "{end}");
-    close(&engine, &server, &installation);
+    close(&server, &installation);
 }
 
-#[test]
-fn files_of_a_bucket_are_in_the_container_when_it_starts() {
-    let Some((engine, server, installation, s3)) = world() else { return };
+fn files_of_a_bucket_are_in_the_container_when_it_starts(runtime: &Runtime) {
+    let (server, installation, s3) = world(runtime);
     make_storage(&server, &s3, "text", "TEXT");
     let show = json!({"arguments": "show:/usr/share/configs/config.cfg", "endpoint_storage": "text"});
-    server.api.describe("arena", "v1", engine.image(), &show);
+    server.api.describe("arena", "v1", runtime.image(), &show);
     s3.put("config.cfg", b"speed=1");
     s3.put("maps/a.map", b"map A");
     s3.put("maps/deep er/b.map", "map \u{fc}".as_bytes());
@@ -213,17 +211,16 @@ fn files_of_a_bucket_are_in_the_container_when_it_starts() {
     // A crash is followed by a container that has them as well, as they are in the bucket by then.
     s3.put("config.cfg", b"speed=2");
     spawnpoint_compat::player::tell_udp(port, "exit 3");
-    until_restarted(&engine, &installation, port);
+    until_restarted(&installation, port);
     assert_eq!(ask_udp(port, "read /usr/share/configs/config.cfg"), "speed=2");
     stop(&server, &id, "");
     let log = object(&s3, &format!("arena/v1/{id}/container.log"));
     assert!(log.contains("configs/config.cfg holds speed=2"), "{log}");
-    close(&engine, &server, &installation);
+    close(&server, &installation);
 }
 
-#[test]
-fn what_cannot_be_put_into_a_container_fails_the_deployment_and_says_why() {
-    let Some((engine, server, installation, s3)) = world() else { return };
+fn what_cannot_be_put_into_a_container_fails_the_deployment_and_says_why(runtime: &Runtime) {
+    let (server, installation, s3) = world(runtime);
     make_storage(&server, &s3, "text", "TEXT");
     s3.put("a.cfg", b"x");
     // The game itself is a file, so nothing can be put below it.
@@ -232,7 +229,7 @@ fn what_cannot_be_put_into_a_container_fails_the_deployment_and_says_why() {
         ("unwritable", "a.cfg", "/game", "cannot be put into the container"),
         ("absent", "none.cfg", "/data", "404 (NoSuchKey)"),
     ] {
-        server.api.describe("arena", version, engine.image(), &json!({}));
+        server.api.describe("arena", version, runtime.image(), &json!({}));
         pull(&server, version, version, source, "File", destination);
         let id = server.api.deploy("arena", version, &json!({}));
         let status = eventually("it is in error", PATIENCE, || {
@@ -245,5 +242,5 @@ fn what_cannot_be_put_into_a_container_fails_the_deployment_and_says_why() {
     }
     let bad = request("GET", "/bucket/a.cfg", &[], None);
     assert_eq!(send_raw(s3.address, &bad).unwrap().status, 403, "the bucket is open to anybody");
-    close(&engine, &server, &installation);
+    close(&server, &installation);
 }

@@ -5,12 +5,16 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use spawnpoint_compat::api::{external, text};
-use spawnpoint_compat::docker::{self, Engine};
 use spawnpoint_compat::http::encode;
 use spawnpoint_compat::player::ask_udp;
-use spawnpoint_compat::{Api, PATIENCE, Server, eventually, server};
+use spawnpoint_compat::runtime::Details;
+use spawnpoint_compat::{Api, PATIENCE, Runtime, eventually};
+
+spawnpoint_compat::on_each_runtime!(
+    tags_change_on_a_running_container_and_a_bulk_stop_by_tag_ends_its_bearers_alone,
+);
 
 /// The ids of the deployments that carry a tag.
 fn carrying(api: &Api, tag: &str) -> BTreeSet<String> {
@@ -19,23 +23,14 @@ fn carrying(api: &Api, tag: &str) -> BTreeSet<String> {
     list["data"].as_array().unwrap().iter().map(|item| text(item, "request_id")).collect()
 }
 
-/// What must not change while a container runs.
-fn running(engine: &Engine, id: &str) -> Value {
-    let container = engine.container(id);
-    json!([container["Id"], container["State"]["StartedAt"], container["Config"]["Env"]])
-}
-
-#[test]
-fn tags_change_on_a_running_container_and_a_bulk_stop_by_tag_ends_its_bearers_alone() {
-    let Some(engine) = docker::engine() else { return };
-    let mut server = Server::start(server::docker);
-    let installation = server.installation(&engine);
+fn tags_change_on_a_running_container_and_a_bulk_stop_by_tag_ends_its_bearers_alone(runtime: &Runtime) {
+    let (server, installation) = runtime.start();
     let api = &server.api;
-    api.describe("arena", "v1", engine.image(), &json!({}));
+    api.describe("arena", "v1", runtime.image(), &json!({}));
     let ids: Vec<String> = (0..3).map(|_| api.deploy("arena", "v1", &json!({"tags": ["eu"]}))).collect();
     let ports: Vec<u16> = ids.iter().map(|id| external(&api.wait_for(id, "READY"), "game")).collect();
     let [old, older, stays] = &ids[..] else { unreachable!("three were deployed") };
-    let before: Vec<Value> = ids.iter().map(|id| running(&engine, id)).collect();
+    let before: Vec<Details> = ids.iter().map(|id| installation.container(id)).collect();
 
     for id in [old, older] {
         let tag = api.post(&format!("/v1/deployments/{id}/tags"), &json!({"name": "old, very"})).expect(200);
@@ -52,7 +47,7 @@ fn tags_change_on_a_running_container_and_a_bulk_stop_by_tag_ends_its_bearers_al
     for (id, port) in ids.iter().zip(&ports) {
         assert_eq!(ask_udp(*port, "env ARBITRIUM_DEPLOYMENT_TAGS"), "eu", "{id}");
     }
-    assert_eq!(ids.iter().map(|id| running(&engine, id)).collect::<Vec<_>>(), before);
+    assert_eq!(ids.iter().map(|id| installation.container(id)).collect::<Vec<_>>(), before);
 
     let filters =
         json!({"filters": [{"field": "deployment_tags", "values": [" old, very "], "filter_type": "any"}]});
@@ -65,11 +60,11 @@ fn tags_change_on_a_running_container_and_a_bulk_stop_by_tag_ends_its_bearers_al
     }
     eventually("one container is left", PATIENCE, || {
         let left: Vec<String> =
-            engine.containers_of(&installation).iter().map(Engine::deployment_of).collect();
+            installation.containers().into_iter().map(|container| container.deployment).collect();
         (left == [stays.clone()]).then_some(())
     });
     assert_eq!(ask_udp(ports[2], "ping"), format!("pong {stays}"));
-    assert_eq!(running(&engine, stays), before[2]);
+    assert_eq!(installation.container(stays), before[2]);
     api.stop(stays);
     server.audit();
 }

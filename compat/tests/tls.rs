@@ -16,23 +16,30 @@ use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
 use spawnpoint_compat::api::{external, text};
 use spawnpoint_compat::curl::curl;
-use spawnpoint_compat::docker::{self, Engine, Installation};
 use spawnpoint_compat::player::ask_udp;
-use spawnpoint_compat::{PATIENCE, Server, eventually, server};
+use spawnpoint_compat::runtime::Installation;
+use spawnpoint_compat::{PATIENCE, Runtime, Server, eventually, server};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
+spawnpoint_compat::on_each_runtime!(
+    ports_with_tls_upgrade_are_reached_by_https_and_wss_and_the_container_stays_plain,
+    a_tls_port_lets_in_only_whom_the_access_list_names,
+    connections_break_when_the_control_plane_is_killed_and_are_made_anew_when_it_is_back,
+    a_restarted_container_is_reached_under_the_same_link,
+    slow_and_many_connections_do_no_harm,
+);
+
 const DOMAIN: &str = "play.spawnpoint.test";
 
-fn world() -> Option<(Engine, Server, Installation)> {
-    let engine = docker::engine()?;
-    let mut server = Server::start(|ports| {
-        let site = server::docker(ports);
+/// A server with a version that has ports of every kind.
+fn world(runtime: &Runtime) -> (Server, Installation) {
+    let (server, installation) = runtime.start_with(|ports| {
+        let site = runtime.site(ports);
         format!(
             "[domain]\nsuffix = \"{DOMAIN}\"\n[tls]\nconnections_per_deployment = 8\nidle_seconds = 5\n{site}"
         )
     });
-    let installation = server.installation(&engine);
     let ports = json!([
         {"name": "web", "port": 8080, "protocol": "HTTP", "to_check": true, "tls_upgrade": true},
         {"name": "play", "port": 8081, "protocol": "WS", "to_check": true, "tls_upgrade": true},
@@ -40,8 +47,8 @@ fn world() -> Option<(Engine, Server, Installation)> {
         {"name": "direct", "port": 0, "protocol": "HTTP", "to_check": true, "tls_upgrade": true},
         {"name": "game", "port": 7777, "protocol": "UDP", "to_check": true},
     ]);
-    server.api.describe("arena", "v1", engine.image(), &json!({"ports": ports}));
-    Some((engine, server, installation))
+    server.api.describe("arena", "v1", runtime.image(), &json!({"ports": ports}));
+    (server, installation)
 }
 
 /// The authority's certificate, as `spawnpoint ca print` tells it, in a file.
@@ -82,7 +89,7 @@ where
     assert_eq!(answer.into_text().unwrap().as_str(), format!("pong {id}"));
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+fn executor() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
@@ -96,9 +103,8 @@ fn addresses() -> Vec<IpAddr> {
         .collect()
 }
 
-#[test]
-fn ports_with_tls_upgrade_are_reached_by_https_and_wss_and_the_container_stays_plain() {
-    let Some((engine, server, installation)) = world() else { return };
+fn ports_with_tls_upgrade_are_reached_by_https_and_wss_and_the_container_stays_plain(runtime: &Runtime) {
+    let (server, installation) = world(runtime);
     let ca = authority(&server);
     let id = server.api.deploy("arena", "v1", &json!({}));
     let status = server.api.wait_for(&id, "READY");
@@ -124,7 +130,7 @@ fn ports_with_tls_upgrade_are_reached_by_https_and_wss_and_the_container_stays_p
     let (code, told) = curl(&format!("https://other.example.com:{web}/"), &ca, &[]);
     assert_eq!(code, Some(60), "{told}");
 
-    runtime().block_on(async {
+    executor().block_on(async {
         let name = format!("{id}.{DOMAIN}");
         let mut socket = websocket(&name, play, &ca).await;
         plays(&mut socket, &id).await;
@@ -133,19 +139,18 @@ fn ports_with_tls_upgrade_are_reached_by_https_and_wss_and_the_container_stays_p
         assert_eq!(socket.next().await.unwrap().unwrap().into_text().unwrap().as_str(), long);
         socket.close(None).await.unwrap();
     });
-    no_plain_port_is_open(&engine, &id, &status);
+    no_plain_port_is_open(&installation, &id, &status);
     assert_eq!(ask_udp(external(&status, "game"), "ping"), format!("pong {id}"));
     server.audit();
     server.api.stop(&id);
     assert!(TcpStream::connect(("127.0.0.1", web)).is_err(), "the port is closed with its deployment");
-    assert_eq!(engine.containers_of(&installation), Vec::<Value>::new());
+    assert_eq!(installation.containers(), []);
     server.audit();
 }
 
 /// Several addresses of the loopback network are several clients.
-#[test]
-fn a_tls_port_lets_in_only_whom_the_access_list_names() {
-    let Some((_engine, server, _installation)) = world() else { return };
+fn a_tls_port_lets_in_only_whom_the_access_list_names(runtime: &Runtime) {
+    let (server, _installation) = world(runtime);
     let ca = authority(&server);
     let api = &server.api;
     let ports = json!([{"name": "web", "port": 8080, "protocol": "HTTP", "to_check": true, "tls_upgrade": true},
@@ -161,7 +166,7 @@ fn a_tls_port_lets_in_only_whom_the_access_list_names() {
     let link = text(&status["ports"]["web"], "link");
     let reached = |from: &str| curl(&link, &ca, &["--interface", from, "-m", "2"]).0 == Some(0);
     assert_eq!((reached("127.0.0.1"), reached("127.0.0.9")), (true, false));
-    runtime().block_on(async {
+    executor().block_on(async {
         let mut socket = websocket(&format!("{id}.{DOMAIN}"), external(&status, "play"), &ca).await;
         plays(&mut socket, &id).await;
         let _ = add("127.0.0.9/32");
@@ -176,10 +181,10 @@ fn a_tls_port_lets_in_only_whom_the_access_list_names() {
 }
 
 /// Neither the engine publishes the port nor does anything speak plainly on it, on whatever address of this machine.
-fn no_plain_port_is_open(engine: &Engine, id: &str, status: &Value) {
-    let container = engine.container(id);
-    let published = container["HostConfig"]["PortBindings"].to_string();
-    assert!(!published.contains("8080/tcp") && published.contains("8082/tcp"), "{published}");
+fn no_plain_port_is_open(installation: &Installation, id: &str, status: &Value) {
+    let published = installation.container(id).published;
+    let is_published = |port: &str| published.iter().any(|one| one == port);
+    assert!(!is_published("8080/tcp") && is_published("8082/tcp"), "{published:?}");
     for address in addresses() {
         for name in ["web", "play", "direct"] {
             let port = external(status, name);
@@ -195,55 +200,49 @@ fn no_plain_port_is_open(engine: &Engine, id: &str, status: &Value) {
     }
 }
 
-#[test]
-fn connections_break_when_the_control_plane_is_killed_and_are_made_anew_when_it_is_back() {
-    let Some((engine, mut server, _)) = world() else { return };
+fn connections_break_when_the_control_plane_is_killed_and_are_made_anew_when_it_is_back(runtime: &Runtime) {
+    let (mut server, installation) = world(runtime);
     let ca = authority(&server);
     let id = server.api.deploy("arena", "v1", &json!({}));
     let status = server.api.wait_for(&id, "READY");
     let (play, name) = (external(&status, "play"), format!("{id}.{DOMAIN}"));
-    let started = text(&engine.container(&id)["State"], "StartedAt");
-    let runtime = runtime();
-    let mut socket = runtime.block_on(websocket(&name, play, &ca));
-    runtime.block_on(plays(&mut socket, &id));
+    let started = installation.container(&id);
+    let executor = executor();
+    let mut socket = executor.block_on(websocket(&name, play, &ca));
+    executor.block_on(plays(&mut socket, &id));
     server.kill();
-    let broken = runtime.block_on(async { tokio::time::timeout(PATIENCE, socket.next()).await.unwrap() });
+    let broken = executor.block_on(async { tokio::time::timeout(PATIENCE, socket.next()).await.unwrap() });
     assert!(broken.is_none_or(|message| message.is_err()));
     server.restart();
     // It is open when the server is ready: what ran is adopted first.
-    let mut socket = runtime.block_on(websocket(&name, play, &ca));
-    runtime.block_on(plays(&mut socket, &id));
-    assert_eq!(text(&engine.container(&id)["State"], "StartedAt"), started, "the match went on");
+    let mut socket = executor.block_on(websocket(&name, play, &ca));
+    executor.block_on(plays(&mut socket, &id));
+    assert_eq!(installation.container(&id), started, "the match went on");
     // In order, the same: and the port is free for the next one.
     assert_eq!(server.terminate().code(), Some(0));
     assert!(TcpStream::connect(("127.0.0.1", play)).is_err());
     server.restart();
-    let mut socket = runtime.block_on(websocket(&name, play, &ca));
-    runtime.block_on(plays(&mut socket, &id));
+    let mut socket = executor.block_on(websocket(&name, play, &ca));
+    executor.block_on(plays(&mut socket, &id));
     drop(socket);
     server.api.stop(&id);
     server.audit();
 }
 
-#[test]
-fn a_restarted_container_is_reached_under_the_same_link() {
-    let Some((engine, server, _)) = world() else { return };
+fn a_restarted_container_is_reached_under_the_same_link(runtime: &Runtime) {
+    let (server, installation) = world(runtime);
     let ca = authority(&server);
     let fields = json!({"restart_policy": "always", "ports": [
         {"name": "web", "port": 8080, "protocol": "HTTP", "to_check": true, "tls_upgrade": true},
         {"name": "game", "port": 7777, "protocol": "UDP", "to_check": true},
     ]});
-    server.api.describe("arena", "restarts", engine.image(), &fields);
+    server.api.describe("arena", "restarts", runtime.image(), &fields);
     let id = server.api.deploy("arena", "restarts", &json!({}));
     let status = server.api.wait_for(&id, "READY");
     let link = text(&status["ports"]["web"], "link");
-    let address = |id: &str| container_address(&engine.container(id));
-    let first = (engine.container(&id)["Id"].clone(), address(&id));
+    let first = installation.container(&id).id;
     spawnpoint_compat::player::tell_udp(external(&status, "game"), "exit 3");
-    eventually("another container runs", PATIENCE, || {
-        let all = engine.containers(&format!("spawnpoint.deployment={id}"));
-        all.iter().any(|one| one["Id"] != first.0 && one["State"] == "running").then_some(())
-    });
+    eventually("another container runs", PATIENCE, || installation.has_another(&id, &first).then_some(()));
     eventually("it is reached by the same link", PATIENCE, || {
         curl(&link, &ca, &[]).1.ends_with("\n200").then_some(())
     });
@@ -251,14 +250,8 @@ fn a_restarted_container_is_reached_under_the_same_link() {
     server.audit();
 }
 
-fn container_address(container: &Value) -> String {
-    let networks = container["NetworkSettings"]["Networks"].as_object().unwrap();
-    networks.values().next().unwrap()["IPAddress"].as_str().unwrap().to_owned()
-}
-
-#[test]
-fn slow_and_many_connections_do_no_harm() {
-    let Some((_, server, _)) = world() else { return };
+fn slow_and_many_connections_do_no_harm(runtime: &Runtime) {
+    let (server, _installation) = world(runtime);
     let ca = authority(&server);
     let id = server.api.deploy("arena", "v1", &json!({}));
     let status = server.api.wait_for(&id, "READY");

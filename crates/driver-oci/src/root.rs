@@ -311,7 +311,7 @@ fn put(parent: &OwnedFd, path: &str, mode: u32, content: &[u8]) -> Result<(), Fa
     let name = path.rsplit('/').next().unwrap_or_default();
     let refused = |error: Errno| match error {
         Errno::NOSPC | Errno::DQUOT | Errno::NOMEM => Fault::Host(error.into(), "files"),
-        other => Fault::Image(format!("the file {path:?} cannot be put into the container: {other}")),
+        other => Fault::Image(format!("the file {path:?} cannot be made in the container: {other}")),
     };
     match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => {}
@@ -339,9 +339,20 @@ fn write_files(root: &OwnedFd, start: &Start, contents: &[u8]) -> Result<(), Fau
             cut.ok_or_else(|| Fault::at("files")(io::Error::from(io::ErrorKind::UnexpectedEof)))?;
         rest = after;
         let folder = file.path.rsplit_once('/').map_or("/", |(folder, _)| folder);
-        put(&make_folders(root, folder)?, &file.path, file.mode, content)?;
+        let placed = make_folders(root, folder).and_then(|it| put(&it, &file.path, file.mode, content));
+        placed.map_err(of_pull_profiles)?;
     }
     Ok(())
+}
+
+/// What users know these files as.
+fn of_pull_profiles(fault: Fault) -> Fault {
+    match fault {
+        Fault::Image(why) => {
+            Fault::Image(format!("the files of its pull profiles cannot be put into the container: {why}"))
+        }
+        host => host,
+    }
 }
 
 /// Reads a small file of the container, whose root this is already. Whatever is no plain file is not there.
