@@ -17,6 +17,7 @@
 )]
 
 pub mod api;
+pub mod brake;
 pub mod curl;
 pub mod docker;
 pub mod embedded;

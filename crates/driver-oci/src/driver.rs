@@ -435,7 +435,12 @@ impl Driver for OciDriver {
         refresh: bool,
         progress: Progress<'_>,
     ) -> Result<(), DriverError> {
-        if !refresh && self.engine.images.find(image).is_some() {
+        let (images, prepared) = (&self.engine.images, &self.engine.prepared);
+        if !refresh
+            && let Some(found) = images.find(image)
+            && images.hold(&found.digest, &prepared.holder).is_ok()
+        {
+            prepared.note(&found.digest);
             return Ok(());
         }
         let reference: Reference = image.parse().map_err(|error| DriverError::ImageUnavailable {
@@ -447,9 +452,12 @@ impl Driver for OciDriver {
             password: own.token.clone(),
         });
         let told = |now: spawnpoint_images::Progress| progress(now.downloaded, now.total);
-        let options = PullOptions { progress: Some(&told), ..PullOptions::default() };
-        let pulled = self.engine.images.pull(&reference, credentials.as_ref(), &options).await;
-        pulled.map(drop).map_err(|error| from_pull(image, &error))
+        let options =
+            PullOptions { progress: Some(&told), holder: Some(&prepared.holder), ..PullOptions::default() };
+        let pulled = images.pull(&reference, credentials.as_ref(), &options).await;
+        let pulled = pulled.map_err(|error| from_pull(image, &error))?;
+        prepared.note(&pulled.digest);
+        Ok(())
     }
 
     async fn ensure(&self, spec: &WorkloadSpec) -> Result<(), DriverError> {

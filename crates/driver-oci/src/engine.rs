@@ -29,6 +29,7 @@ use tokio::sync::broadcast;
 
 use crate::cgroup::Hierarchies;
 use crate::client::Client;
+use crate::prepared::Prepared;
 use crate::zygote::{self, Options};
 use crate::{host, records};
 
@@ -64,6 +65,7 @@ pub struct OciConfig {
 pub struct OciEngine {
     pub(crate) config: OciConfig,
     pub(crate) images: Store,
+    pub(crate) prepared: Prepared,
     pub(crate) network: Network,
     pub(crate) client: Client,
     pub(crate) hierarchies: Hierarchies,
@@ -128,6 +130,7 @@ impl OciEngine {
         for note in network.notes() {
             tracing::info!("{note}");
         }
+        let prepared = Prepared::new(&short);
         let options = Options {
             run: config.run.clone(),
             installation: short,
@@ -141,6 +144,7 @@ impl OciEngine {
             .map_err(|error| Unsupported(format!("inotify: {error}")))?;
         let engine = Arc::new(Self {
             images,
+            prepared,
             network,
             client,
             hierarchies,

@@ -40,6 +40,9 @@ impl OciEngine {
             }
         }
         for lease in held {
+            if lease.holder == self.prepared.holder {
+                self.prepared.tidy(&self.images, &lease.digest);
+            }
             let Some(id) = self.holder(&lease.holder) else { continue };
             let _alone = self.alone(id).await;
             if !folders.contains(&id) && !self.folder(id).exists() {

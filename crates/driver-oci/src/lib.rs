@@ -35,6 +35,7 @@ mod init;
 mod janitor;
 mod log;
 mod logs;
+mod prepared;
 mod profile;
 mod protocol;
 pub mod records;
