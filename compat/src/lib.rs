@@ -23,6 +23,7 @@ pub mod embedded;
 pub mod events;
 pub mod game;
 pub mod http;
+pub mod makers;
 pub mod mmdb;
 pub mod netns;
 pub mod pebble;
