@@ -33,7 +33,6 @@ pub mod random;
 pub mod registry;
 pub mod runtime;
 pub mod server;
-pub mod typed;
 pub mod webhooks;
 
 use std::io::Write as _;
