@@ -24,6 +24,7 @@ pub mod embedded;
 pub mod events;
 pub mod game;
 pub mod http;
+pub mod makers;
 pub mod mmdb;
 pub mod netns;
 pub mod pebble;
@@ -33,7 +34,6 @@ pub mod random;
 pub mod registry;
 pub mod runtime;
 pub mod server;
-pub mod typed;
 pub mod webhooks;
 
 use std::io::Write as _;

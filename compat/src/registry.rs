@@ -17,14 +17,17 @@ use crate::{PATIENCE, eventually, say};
 
 /// Of the manifests here.
 const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+/// Of those that other tools make too.
+const MANIFESTS: &str =
+    "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json";
 /// The login name.
 pub const USERNAME: &str = "robot";
 /// The login secret.
 pub const PASSWORD: &str = "canary-registry-77";
 /// Both, as `htpasswd -nbB` writes them.
 const HTPASSWD: &str = "robot:$2y$05$B/pEODsOcBl91QJZ.jadSOKNprlMI29uo/6ZLcxMyjXFKqNyU17VW\n";
-/// Both, as registries take them.
-const AUTHORIZATION: &str = "Basic cm9ib3Q6Y2FuYXJ5LXJlZ2lzdHJ5LTc3";
+/// Both, as clients of registries write them.
+pub const LOGIN_BASE64: &str = "cm9ib3Q6Y2FuYXJ5LXJlZ2lzdHJ5LTc3";
 
 /// How a registry is set up.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +43,8 @@ pub struct Setup {
 pub struct Registry {
     /// Its host and port.
     pub address: String,
+    /// Whether it wants [`USERNAME`] and [`PASSWORD`].
+    pub has_login: bool,
     port: u16,
     child: Child,
     dir: TempDir,
@@ -66,7 +71,8 @@ impl Registry {
         std::fs::write(dir.path().join("config.yml"), configuration(setup, dir.path(), port)).unwrap();
         std::fs::write(dir.path().join("htpasswd"), HTPASSWD).unwrap();
         let child = spawn(dir.path())?;
-        let registry = Self { address: format!("127.0.0.1:{port}"), port, child, dir };
+        let has_login = setup.has_login;
+        let registry = Self { address: format!("127.0.0.1:{port}"), has_login, port, child, dir };
         let expected = if setup.has_login { 401 } else { 200 };
         eventually("the registry answers", PATIENCE, || {
             let answer = send_raw(local(port), &request("GET", "/v2/", &[], None));
@@ -97,8 +103,20 @@ impl Registry {
     /// It does not answer.
     #[must_use]
     pub fn call(&self, method: &str, path: &str, kind: &str, body: Option<&[u8]>) -> Answer {
-        let headers = [("authorization", AUTHORIZATION), ("content-type", kind), ("accept", MANIFEST)];
+        let authorization = format!("Basic {LOGIN_BASE64}");
+        let headers = [("authorization", &*authorization), ("content-type", kind), ("accept", MANIFESTS)];
         send_raw(local(self.port), &request(method, path, &headers, body)).unwrap()
+    }
+
+    /// The digest of an image.
+    ///
+    /// # Panics
+    /// There is no such tag.
+    #[must_use]
+    pub fn digest(&self, name: &str, tag: &str) -> String {
+        let manifest = self.call("GET", &format!("/v2/{name}/manifests/{tag}"), "", None);
+        assert_eq!(manifest.status, 200, "{}", manifest.text());
+        digest(&manifest.body)
     }
 
     /// Gives a tag to another image than it has: the same layers under another digest.

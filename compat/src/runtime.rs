@@ -109,6 +109,17 @@ impl Runtime {
         embedded::is_here().then_some(Self::Embedded)
     }
 
+    /// Whether this is the one on which a test that waits for minutes is run in the quick form; says so if not. What is waited
+    /// for has nothing to do with containers.
+    #[must_use]
+    pub fn has_time_for_this(&self) -> bool {
+        let has_time = crate::long() || matches!(self, Self::Embedded);
+        if !has_time {
+            crate::say("skipped: it runs on the embedded runtime; here with SPAWNPOINT_LONG=1");
+        }
+        has_time
+    }
+
     /// The driver's name in a configuration.
     #[must_use]
     pub const fn driver(&self) -> &'static str {

@@ -5,6 +5,9 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
 
+#[path = "support/typed.rs"]
+mod typed;
+
 use edgegap::apis::applications_api as applications;
 use edgegap::apis::container_registry_api as images;
 use edgegap::apis::context_api as context;
@@ -16,8 +19,8 @@ use edgegap::models;
 use serde_json::{Value, json};
 use spawnpoint_compat::registry::Registry;
 use spawnpoint_compat::runtime::Installation;
-use spawnpoint_compat::typed::{client, code, wait_for};
 use spawnpoint_compat::{PATIENCE, Runtime, Server, eventually, game, player, server};
+use typed::{client, code, wait_for};
 
 spawnpoint_compat::on_each_runtime!(
     the_edgegap_crate_deploys_a_real_container_that_answers_and_that_knows_its_context,

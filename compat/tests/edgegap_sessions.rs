@@ -1,6 +1,9 @@
 //! The crate `edgegap` 0.1.0 again, a typed client that nobody here wrote: sessions and smart fleets.
 
-#![expect(clippy::unwrap_used, reason = "helpers of a test")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
+
+#[path = "support/typed.rs"]
+mod typed;
 
 use edgegap::apis::applications_api as applications;
 use edgegap::apis::configuration::Configuration;
@@ -8,8 +11,8 @@ use edgegap::apis::deployments_api as deployments;
 use edgegap::apis::{fleets_api as fleets, sessions_api as sessions};
 use edgegap::models;
 use serde_json::json;
-use spawnpoint_compat::typed::{client, code, wait_for};
 use spawnpoint_compat::{PATIENCE, Server, eventually, server};
+use typed::{client, code, wait_for};
 
 /// An application with a version of three seats a deployment.
 fn describe(client: &Configuration, autodeploy: bool) {

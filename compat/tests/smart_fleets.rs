@@ -127,11 +127,14 @@ fn the_minimum_is_there_again_whatever_is_killed(runtime: &Runtime) {
 }
 
 fn what_always_fails_costs_at_most_ten_containers_in_five_minutes(runtime: &Runtime) {
+    if !runtime.has_time_for_this() {
+        return;
+    }
     let (server, installation) = runtime.start();
     let broken = json!({"envs": [{"key": "GAME_MODE", "value": "exit:3", "is_hidden": false}]});
     server.api.describe("arena", "seats", runtime.image(), &seats(&broken));
     start_fleet(&server.api);
-    let watched = Duration::from_secs(if long() { 300 } else { 40 });
+    let watched = Duration::from_secs(if long() { 300 } else { 20 });
     let began = Instant::now();
     let mut most = 0;
     while began.elapsed() < watched {

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use rustix::net::netlink::{self, SocketAddrNetlink};
 use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, sockopt};
@@ -36,7 +37,11 @@ const RECEIVE: usize = 64 * 1024;
 /// A transaction with every element of a full host; the kernel has to hold it as a whole.
 const SEND_BUFFER: usize = 32 * 1024 * 1024;
 /// How often a listing is read again that changed while it was read.
-const ATTEMPTS: usize = 8;
+const ATTEMPTS: u32 = 64;
+/// The first of these follow each other at once; then there is a pause that grows to the longest: 2.5 s in all. Others (Docker,
+/// another installation) may change what is read a hundred times a second.
+const AT_ONCE: u32 = 8;
+const PAUSE_MAX: Duration = Duration::from_millis(50);
 
 /// Messages to the kernel.
 #[derive(Debug, Default)]
@@ -241,12 +246,7 @@ impl Socket {
 
     /// A question with many answers. It is asked again if what was read changed meanwhile.
     pub fn dump(&self, packet: &mut Packet) -> io::Result<Vec<Answer>> {
-        for _ in 0..ATTEMPTS {
-            if let Some(answers) = self.dump_once(packet)? {
-                return Ok(answers);
-            }
-        }
-        Err(io::Error::other("what was read never stood still"))
+        until_still(|| self.dump_once(packet), std::thread::sleep)
     }
 
     fn dump_once(&self, packet: &mut Packet) -> io::Result<Option<Vec<Answer>>> {
@@ -318,6 +318,22 @@ pub fn be32(bytes: &[u8], kind: u16) -> Option<u32> {
     Some(u32::from_be_bytes(attribute(bytes, kind)?.try_into().ok()?))
 }
 
+/// Reads until nothing changed meanwhile, as often as may be.
+fn until_still<T>(
+    mut read: impl FnMut() -> io::Result<Option<T>>,
+    pause: impl Fn(Duration),
+) -> io::Result<T> {
+    for attempt in 0..ATTEMPTS {
+        if let Some(whole) = read()? {
+            return Ok(whole);
+        }
+        if let Some(longer) = attempt.checked_sub(AT_ONCE) {
+            pause(Duration::from_millis(1 << longer.min(16)).min(PAUSE_MAX));
+        }
+    }
+    Err(io::Error::other("what was read never stood still"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -338,6 +354,24 @@ mod tests {
         let inner = attribute(body, 2).unwrap();
         assert_eq!(be32(inner, 1), Some(0x0102_0304));
         assert_eq!(attribute(inner, 5), Some(&7_u32.to_ne_bytes()[..]));
+    }
+
+    #[test]
+    fn what_others_change_all_the_time_is_read_in_a_pause_of_theirs_or_given_up() {
+        let paused = std::cell::Cell::new(Duration::ZERO);
+        let pause = |time| paused.set(paused.get() + time);
+        let mut left = 50;
+        let still = || {
+            left -= 1;
+            Ok((left == 0).then_some("read"))
+        };
+        assert_eq!(until_still(still, pause).unwrap(), "read");
+        assert!(paused.get() > Duration::from_secs(1), "{paused:?}");
+        paused.set(Duration::ZERO);
+        assert!(until_still(|| Ok(None::<()>), pause).is_err());
+        assert!((2..3).contains(&paused.get().as_secs()), "{paused:?}");
+        let refused = until_still(|| Err::<Option<()>, _>(io::ErrorKind::PermissionDenied.into()), pause);
+        assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
     }
 
     #[test]

@@ -1,11 +1,12 @@
-//! The crate `edgegap` 0.1.0, a typed client that nobody here wrote, set to a server of ours.
+//! The crate `edgegap` 0.1.0, a typed client that nobody here wrote, set to a server of ours. (Not in the library: what it depends
+//! on is banned there.)
 
 use edgegap::apis::Error;
 use edgegap::apis::configuration::{ApiKey, Configuration};
 use edgegap::apis::deployments_api::deployment_status_get;
 use edgegap::models::Status;
 
-use crate::{PATIENCE, Server, eventually};
+use spawnpoint_compat::{PATIENCE, Server, eventually};
 
 /// The client, set to our address.
 #[must_use]
