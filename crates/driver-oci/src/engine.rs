@@ -29,6 +29,7 @@ use tokio::sync::broadcast;
 
 use crate::cgroup::Hierarchies;
 use crate::client::Client;
+use crate::users::UserRange;
 use crate::zygote::{self, Options};
 use crate::{host, records};
 
@@ -58,6 +59,8 @@ pub struct OciConfig {
     pub program: PathBuf,
     /// Networks and supervisors that are kept ready.
     pub pool: usize,
+    /// Containers get users of their own, from this range of the host's ids; `None` = they have the host's.
+    pub users: Option<UserRange>,
 }
 
 /// The embedded runtime of one installation on this machine.
@@ -128,13 +131,8 @@ impl OciEngine {
         for note in network.notes() {
             tracing::info!("{note}");
         }
-        let options = Options {
-            run: config.run.clone(),
-            installation: short,
-            identity: program_identity(&config.program),
-            pool: config.pool.clamp(1, zygote::POOL_MAX),
-        };
-        let client = Client::new(config.program.clone(), options);
+        let client = Client::new(config.program.clone(), options(&config));
+        client.probe(&config.dir).await.map_err(Unsupported)?;
         client.ready().await.map_err(|error| Unsupported(error.to_string()))?;
         let (hints, _) = broadcast::channel(HINTS);
         let watching = crate::watch::follow(&config.run.join("hints"), hints.clone())
@@ -154,6 +152,15 @@ impl OciEngine {
         });
         engine.tidy().await;
         Ok(engine)
+    }
+
+    /// Whether containers can have users of their own, on the file system of this config's folder. Nothing is left of it.
+    ///
+    /// # Errors
+    /// What is missing: one line.
+    pub async fn check_users(config: &OciConfig, users: UserRange) -> Result<(), String> {
+        let config = OciConfig { users: Some(users), ..config.clone() };
+        Client::new(config.program.clone(), options(&config)).probe(&config.dir).await
     }
 
     /// The address at which workloads see this host: where the callback listener is to be bound.
@@ -177,7 +184,8 @@ impl OciEngine {
     /// For people: which control groups and how many processors.
     #[must_use]
     pub fn describe(&self) -> String {
-        format!("{} (control groups {})", env!("CARGO_PKG_VERSION"), self.hierarchies.describe())
+        let users = if self.config.users.is_some() { ", user namespaces" } else { "" };
+        format!("{} (control groups {}{users})", env!("CARGO_PKG_VERSION"), self.hierarchies.describe())
     }
 
     pub(crate) fn containers(&self) -> PathBuf {
@@ -262,7 +270,20 @@ impl Drop for OciEngine {
     }
 }
 
-/// Which binary the zygote has to be.
-fn program_identity(program: &Path) -> String {
-    if program == Path::new("/proc/self/exe") { zygote::identity() } else { zygote::identity_of(program) }
+/// What the zygote is started with.
+fn options(config: &OciConfig) -> Options {
+    Options {
+        run: config.run.clone(),
+        installation: short(&config.installation),
+        identity: identity(config),
+        pool: config.pool.clamp(1, zygote::POOL_MAX),
+        users: config.users,
+    }
+}
+
+/// Which binary the zygote has to be, and what it has to give its containers.
+fn identity(config: &OciConfig) -> String {
+    let own = config.program == Path::new("/proc/self/exe");
+    let binary = if own { zygote::identity() } else { zygote::identity_of(&config.program) };
+    config.users.map_or_else(|| binary.clone(), |users| format!("{binary}-{users}"))
 }

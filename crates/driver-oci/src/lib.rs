@@ -44,6 +44,7 @@ mod sockets;
 mod supervisor;
 mod sys;
 mod user;
+pub mod users;
 mod watch;
 mod zygote;
 

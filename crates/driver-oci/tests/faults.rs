@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "a skip says why")]
 
 #[path = "support/world.rs"]
+#[expect(dead_code, reason = "other tests use the rest")]
 mod world;
 
 use std::path::PathBuf;

@@ -150,6 +150,7 @@ impl Embedded {
             subnet: None,
             program: "/proc/self/exe".into(),
             pool: POOL,
+            users: config.oci.users(),
         };
         match OciEngine::open(oci, store).await {
             Ok(engine) => {
