@@ -29,9 +29,10 @@ use tokio::sync::broadcast;
 
 use crate::cgroup::Hierarchies;
 use crate::client::Client;
+use crate::disk::{self, DiskBounds};
 use crate::users::UserRange;
 use crate::zygote::{self, Options};
-use crate::{host, records};
+use crate::{host, quota, records};
 
 /// Starts and removals at once: beyond that they only slow each other down.
 const HEAVY_PLACES: usize = 32;
@@ -61,6 +62,8 @@ pub struct OciConfig {
     pub pool: usize,
     /// Containers get users of their own, from this range of the host's ids; `None` = they have the host's.
     pub users: Option<UserRange>,
+    /// How much workloads may write, and what is kept free.
+    pub disk: DiskBounds,
 }
 
 /// The embedded runtime of one installation on this machine.
@@ -75,7 +78,10 @@ pub struct OciEngine {
     pub(crate) processes: Mutex<HashMap<WorkloadId, records::StateRecord>>,
     locks: Mutex<HashMap<WorkloadId, Arc<tokio::sync::Mutex<()>>>>,
     trash: AtomicU64,
+    /// The file system keeps the bounds of the disk itself.
+    pub(crate) has_quota: bool,
     watching: tokio::task::JoinHandle<()>,
+    guarding: Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
 
 /// The first eight letters and digits of an installation's id: short enough for names of kernel objects.
@@ -147,9 +153,12 @@ impl OciEngine {
             processes: Mutex::default(),
             locks: Mutex::default(),
             trash: AtomicU64::new(0),
+            has_quota: quota::is_enforced(&config.dir),
             watching,
+            guarding: Mutex::default(),
             config,
         });
+        *engine.guarding.lock() = disk::guard(&engine);
         engine.tidy().await;
         Ok(engine)
     }
@@ -184,8 +193,9 @@ impl OciEngine {
     /// For people: which control groups and how many processors.
     #[must_use]
     pub fn describe(&self) -> String {
+        let disk = if self.has_quota { ", disk quota" } else { "" };
         let users = if self.config.users.is_some() { ", user namespaces" } else { "" };
-        format!("{} (control groups {}{users})", env!("CARGO_PKG_VERSION"), self.hierarchies.describe())
+        format!("{} (control groups {}{users}{disk})", env!("CARGO_PKG_VERSION"), self.hierarchies.describe())
     }
 
     pub(crate) fn containers(&self) -> PathBuf {
@@ -215,6 +225,10 @@ impl OciEngine {
 
     /// Puts a folder out of sight, whole, and deletes it afterwards.
     pub(crate) fn discard(&self, folder: &Path) -> io::Result<()> {
+        if self.has_quota {
+            // Where there is no folder, there is no bound.
+            let _ = quota::forget(&folder.join(records::UPPER));
+        }
         let number = self.trash.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}-{number}", std::process::id());
         let gone = self.config.dir.join("trash").join(name);
@@ -267,6 +281,9 @@ impl OciEngine {
 impl Drop for OciEngine {
     fn drop(&mut self) {
         self.watching.abort();
+        if let Some(guarding) = self.guarding.lock().take() {
+            guarding.abort();
+        }
     }
 }
 

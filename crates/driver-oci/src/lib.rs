@@ -27,6 +27,7 @@
 
 mod cgroup;
 mod client;
+pub mod disk;
 mod driver;
 mod engine;
 mod error;
@@ -37,6 +38,7 @@ mod log;
 mod logs;
 mod profile;
 mod protocol;
+mod quota;
 pub mod records;
 mod root;
 mod seccomp;

@@ -229,6 +229,8 @@ struct Running {
     control: UnixListener,
     _lock: File,
     ports: Vec<OwnedFd>,
+    /// It has written more than it may.
+    over_disk: bool,
 }
 
 /// When it is ended though nobody asks.
@@ -308,7 +310,7 @@ fn run(
     let read = slot.talk.read_to_end(&mut told);
     let refusal = match (outcome, read, told.split_first()) {
         (Ok(()), Ok(_), None) => {
-            return Ok(Running { slot, writer, control, _lock: lock, ports });
+            return Ok(Running { slot, writer, control, _lock: lock, ports, over_disk: false });
         }
         (_, _, Some((letter, text))) => {
             let text = String::from_utf8_lossy(text).into_owned();
@@ -431,7 +433,7 @@ impl Running {
         true
     }
 
-    fn take_commands(&self, waiting: &mut Vec<UnixStream>, deadline: &mut Option<u64>) {
+    fn take_commands(&mut self, waiting: &mut Vec<UnixStream>, deadline: &mut Option<u64>) {
         while let Ok((mut connection, _)) = self.control.accept() {
             let _ = connection.set_nonblocking(false);
             let _ = connection.set_read_timeout(Some(Duration::from_millis(500)));
@@ -446,6 +448,10 @@ impl Running {
                 if waiting.len() < WAITING_MAX {
                     waiting.push(connection);
                 }
+            } else if command == "over-disk" {
+                self.over_disk = true;
+                let _ = rustix::process::pidfd_send_signal(child, Signal::KILL);
+                let _ = connection.write_all(b"ok\n");
             } else if let Some(grace) =
                 command.strip_prefix("stop ").and_then(|grace| grace.parse::<u64>().ok())
             {
@@ -474,7 +480,7 @@ impl Running {
         self.ports.clear();
         let group = shared.hierarchies.group(&self.slot.name);
         let oom = group.memory_kills() > 0;
-        let record = ExitRecord { code, oom };
+        let record = ExitRecord { code, oom, disk: self.over_disk };
         let mut written = records::write(dir, records::EXIT, &record);
         if written.is_err() {
             // The disk is full: how it ended is worth more than what it said.

@@ -34,7 +34,7 @@ pub use env::Variables;
 pub use fleets::PrivateFleet;
 pub use kernel::KernelPorts;
 pub use names::{Acme, CertificateFiles, Dns, Tls};
-pub use oci::{Oci, UserIds};
+pub use oci::Oci;
 pub use plan::{DriverPlan, Endpoint, HostPlan, Plan, TlsFiles, default_docker};
 pub use problem::Problem;
 pub use values::{

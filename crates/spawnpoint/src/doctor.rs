@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use spawnpoint_driver_oci::disk::DiskBounds;
 use spawnpoint_driver_oci::users::UserRange;
 use spawnpoint_driver_oci::{ImageStore, OciConfig, OciEngine, default_run_dir, host};
 use spawnpoint_model::InstallationId;
@@ -81,6 +82,7 @@ async fn attempt() -> Result<Notes, String> {
         program: "/proc/self/exe".into(),
         pool: 1,
         users: None,
+        disk: DiskBounds::default(),
     };
     let users = OciEngine::check_users(&config, UserRange::of_this_host()).await;
     let engine = OciEngine::open(config, store).await.map_err(|why| why.to_string())?;

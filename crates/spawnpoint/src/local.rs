@@ -151,6 +151,7 @@ impl Embedded {
             program: "/proc/self/exe".into(),
             pool: POOL,
             users: config.oci.users(),
+            disk: config.oci.disk(),
         };
         match OciEngine::open(oci, store).await {
             Ok(engine) => {

@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use machine::{MetadataStandIn, Picture, Programs, host_address};
 use spawnpoint_driver::testkit::{Program, RealWorld, Subject, own_installation};
 use spawnpoint_driver::{Driver, DriverError, PortPublish, Security, WorkloadSpec};
+use spawnpoint_driver_oci::disk::DiskBounds;
 use spawnpoint_driver_oci::users::UserRange;
 use spawnpoint_driver_oci::{ImageStore, OciConfig, OciDriver, OciEngine, host, short};
 use spawnpoint_model::units::Resources;
@@ -94,6 +95,7 @@ impl World {
             program: env!("CARGO_BIN_EXE_spawnpoint-oci-zygote").into(),
             pool: 2,
             users: self.users,
+            disk: DiskBounds::default(),
         }
     }
 
@@ -267,6 +269,7 @@ async fn sweep_up_after_killed_runs() {
             program: env!("CARGO_BIN_EXE_spawnpoint-oci-zygote").into(),
             pool: 1,
             users: None,
+            disk: DiskBounds::default(),
         };
         let store = ImageStore::open(dir.path().join("images")).unwrap();
         if let Ok(engine) = OciEngine::open(config, store).await {

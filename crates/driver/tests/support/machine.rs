@@ -51,6 +51,8 @@ pub enum Entry<'a> {
     Owned(&'a [u8], u32, u32),
     /// Where it leads.
     Link(&'a str),
+    /// A disk, by its numbers.
+    Disk(u32, u32),
 }
 
 /// An image of one layer.
@@ -100,13 +102,18 @@ fn tar_of(entries: &[(&str, Entry<'_>)]) -> Vec<u8> {
         let (bytes, mode, owner): (&[u8], u32, u32) = match entry {
             Entry::File(bytes, mode) => (bytes, *mode, 0),
             Entry::Owned(bytes, mode, owner) => (bytes, *mode, *owner),
-            Entry::Link(_) => (b"", 0o777, 0),
+            Entry::Link(_) | Entry::Disk(..) => (b"", 0o666, 0),
         };
         header.set_size(bytes.len() as u64);
         header.set_mode(mode);
         header.set_mtime(0);
         header.set_uid(owner.into());
         header.set_gid(owner.into());
+        if let Entry::Disk(major, minor) = entry {
+            header.set_entry_type(tar::EntryType::Block);
+            header.set_device_major(*major).unwrap();
+            header.set_device_minor(*minor).unwrap();
+        }
         if let Entry::Link(target) = entry {
             header.set_entry_type(tar::EntryType::Symlink);
             archive.append_link(&mut header, name, target).unwrap();

@@ -13,6 +13,8 @@
 //! | `owner <path>` | user, group and permissions of a file |
 //! | `fork-bomb`, `zombies`, `orphans` | how many processes came of it; those of the bomb and the orphans stay |
 //! | `fill <path>` | bytes that could be written there, and what ended it |
+//! | `fill-hidden <path>` | the same of a file that has no name any more, and stays open |
+//! | `open <path>` | `refused: …`, or `DONE: …` if a byte could be read |
 //! | `inodes <folder>` | files that could be made there (200,000 at most), and what ended it |
 //! | `descriptors` | files that could be open at once |
 //! | `ping` | `pong` |
@@ -223,7 +225,9 @@ fn answer(text: &str) -> String {
         "fork-bomb" => fork_bomb(),
         "zombies" => zombies(),
         "orphans" => orphans(),
-        "fill" => fill(Path::new(rest)),
+        "fill" => fill(Path::new(rest), false),
+        "fill-hidden" => fill(Path::new(rest), true),
+        "open" => shown(read_a_byte(rest)),
         "inodes" => inodes(Path::new(rest)),
         "descriptors" => descriptors(),
         "leave" => std::process::exit(0),
@@ -524,8 +528,10 @@ fn write_groups() -> Outcome {
         }
     }
     files.push("/sys/fs/cgroup/release_agent".into());
-    if fs::create_dir("/sys/fs/cgroup/own").is_ok() || fs::create_dir("/sys/fs/cgroup/memory/own").is_ok() {
-        return Ok("a group was made".to_owned());
+    for group in files.iter().filter(|file| file.ends_with("cgroup.procs")).filter_map(|file| file.parent()) {
+        if fs::create_dir(group.join("own")).is_ok() {
+            return Ok(format!("a group was made in {}", group.display()));
+        }
     }
     first_done(files)
 }
@@ -726,19 +732,36 @@ fn count() -> usize {
         .count()
 }
 
-fn fill(path: &Path) -> String {
+fn fill(path: &Path, is_hidden: bool) -> String {
     let block = vec![7_u8; 1024 * 1024];
     let mut written = 0_u64;
-    let ended =
-        fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path).and_then(
-            |mut file| {
-                loop {
-                    written += u64::try_from(file.write(&block)?).unwrap_or(0);
+    let mut write = || -> io::Result<()> {
+        let mut file =
+            fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path)?;
+        if is_hidden {
+            fs::remove_file(path)?;
+        }
+        loop {
+            match file.write(&block) {
+                Ok(more) => written += u64::try_from(more).unwrap_or(0),
+                Err(error) if is_hidden => {
+                    // It stays open, and with it what it takes.
+                    std::mem::forget(file);
+                    return Err(error);
                 }
-            },
-        );
-    let ended: io::Result<()> = ended;
-    format!("{written} {}", ended.map_or_else(|error| error.to_string(), |()| "no end".to_owned()))
+                Err(error) => return Err(error),
+            }
+        }
+    };
+    let ended = write().map_or_else(|error| error.to_string(), |()| "no end".to_owned());
+    format!("{written} {ended}")
+}
+
+fn read_a_byte(path: &str) -> Outcome {
+    match fs::File::open(path).and_then(|mut file| io::Read::read(&mut file, &mut [0])) {
+        Ok(read) => Ok(format!("{read} bytes")),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 fn inodes(folder: &Path) -> String {
