@@ -1,5 +1,5 @@
 //! What a workload does that wants to harm: ways out, floods, processes that hide. One table for every driver; what is tried stands
-//! in `crates/game/src/bin/abuse.rs`. Meanwhile a neighbour has to answer as ever.
+//! in `crates/game/src/bin/abuse`. Meanwhile a neighbour has to answer as ever.
 
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
@@ -17,6 +17,8 @@ cases!(
         no_way_out_of_the_baseline_profile_is_open,
         no_way_out_of_the_restricted_profile_is_open,
         sockets_of_the_host_that_lie_in_no_folder_are_out_of_reach,
+        whoever_is_at_the_other_end_of_a_link_is_out_of_reach,
+        neighbours_are_out_of_reach_by_every_address_that_they_have,
         a_fork_bomb_stays_small_and_ends_with_its_workload,
         zombies_and_daemons_end_with_their_workload,
         daemons_end_with_the_first_process,
@@ -85,6 +87,30 @@ async fn sockets_of_the_host_that_lie_in_no_folder_are_out_of_reach(lab: &Lab) -
     let _listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
     let answer = lab.ask(&spec, &format!("abstract {name}")).await?;
     check!(answer.starts_with("refused: "), "{answer}");
+    Ok(())
+}
+
+async fn whoever_is_at_the_other_end_of_a_link_is_out_of_reach(lab: &Lab) -> Outcome {
+    let spec = lab.serving(Program::Abuse).await?;
+    // On all addresses of the host, of both families.
+    let any = std::net::TcpListener::bind("[::]:0").or_else(|_| std::net::TcpListener::bind("0.0.0.0:0"))?;
+    any.set_nonblocking(true)?;
+    let answer = lab.ask(&spec, &format!("reach {}", any.local_addr()?.port())).await?;
+    check!(answer.starts_with("refused: "), "{answer}");
+    check!(any.accept().is_err(), "a service of the host was asked by a workload: {answer}");
+    Ok(())
+}
+
+async fn neighbours_are_out_of_reach_by_every_address_that_they_have(lab: &Lab) -> Outcome {
+    let (one, other) = (lab.serving(Program::Abuse).await?, lab.serving(Program::Abuse).await?);
+    let addresses = lab.ask(&other, "addresses").await?;
+    check!(addresses.contains('.'), "it has no address: {addresses:?}");
+    let port = other.ports.first().map_or(0, |port| port.internal);
+    for address in addresses.split(' ') {
+        let address = std::net::SocketAddr::new(address.parse()?, port);
+        let answer = lab.ask(&one, &format!("connect {address}")).await?;
+        check!(answer.starts_with("refused: "), "{answer}");
+    }
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 pub struct Programs {
     /// `crates/game`: serves.
     pub game: Vec<u8>,
-    /// `crates/game/src/bin/abuse.rs`: tries what must not work.
+    /// `crates/game/src/bin/abuse`: tries what must not work.
     pub abuse: Vec<u8>,
     /// Where the first lies.
     pub path: PathBuf,
@@ -20,7 +20,7 @@ pub struct Programs {
 impl Programs {
     /// Builds them as the product builds the game: alone, static.
     pub fn build() -> Self {
-        let (path, abuse) = (build("main.rs", "game"), build("bin/abuse.rs", "abuse"));
+        let (path, abuse) = (build("main.rs", "game"), build("bin/abuse/main.rs", "abuse"));
         let read = |path: &Path| std::fs::read(path).unwrap();
         Self { game: read(&path), abuse: read(&abuse), path }
     }

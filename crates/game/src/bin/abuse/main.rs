@@ -8,6 +8,9 @@
 //! |---|---|
 //! | `attempts` | the names of all attempts, separated by blanks |
 //! | `try <name>` | `refused: …`, or `DONE: …` if it worked |
+//! | `reach <port>` | the same of connections to this port of whoever is near: gateways and the addresses beside the own |
+//! | `connect <address>` | the same of one connection |
+//! | `addresses` | the own ones, separated by blanks |
 //! | `abstract <name>` | the same of a connection to a socket of that name that lies in no folder |
 //! | `as <uid>` | who a child process is that has become this user |
 //! | `owner <path>` | user, group and permissions of a file |
@@ -23,10 +26,12 @@
 #![cfg_attr(not(target_os = "linux"), expect(unused, reason = "it runs on Linux only"))]
 #![expect(unsafe_code, reason = "what is tried are system calls, and this file may have no dependency")]
 
+mod network;
+
 use std::ffi::{CString, c_char, c_int, c_long, c_void};
 use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -142,7 +147,7 @@ mod nr {
 }
 
 /// Attempts that need more than a number.
-const OTHERS: [(&str, Attempt); 33] = [
+const OTHERS: [(&str, Attempt); 34] = [
     ("mount-memory", || mount(c"tmpfs", c"/", c"tmpfs", 0)),
     ("mount-processes", || mount(c"proc", c"/proc", c"proc", 0)),
     ("mount-groups", || mount(c"cgroup", c"/sys/fs/cgroup", c"cgroup", 0)),
@@ -172,10 +177,11 @@ const OTHERS: [(&str, Attempt); 33] = [
     ("end-everybody", || answer_of(unsafe { kill(-1, 9) }.into())),
     ("write-to-programs-that-run", write_to_programs),
     ("read-memory-of-the-kernel", read_secrets),
-    ("raw-packets", raw_packets),
-    ("change-links", change_links),
-    ("take-another-address", take_another_address),
+    ("raw-packets", network::raw_packets),
+    ("change-links", network::change_links),
+    ("take-another-address", network::take_another_address),
     ("raise-limits", raise_limits),
+    ("sockets-of-the-host", network::sockets_of_the_host),
 ];
 
 fn main() {
@@ -186,7 +192,10 @@ fn main() {
         return;
     }
     let port = std::env::var("GAME_PORT").ok().and_then(|port| port.split(',').next()?.trim().parse().ok());
-    let Ok(listener) = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port.unwrap_or(7777))) else {
+    // Over IPv6 as well, where there is any.
+    let bound = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port.unwrap_or(7777)));
+    let Ok(listener) = bound.or_else(|_| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port.unwrap_or(7777))))
+    else {
         std::process::exit(2)
     };
     // A datagram is not answered, but somebody is there to take it.
@@ -216,7 +225,10 @@ fn answer(text: &str) -> String {
         "ping" => "pong".to_owned(),
         "attempts" => names().join(" "),
         "try" => shown(attempt(rest)),
-        "abstract" => shown(abstract_socket(rest)),
+        "reach" => shown(network::reach(rest.parse().unwrap_or(0))),
+        "connect" => shown(network::connect(rest)),
+        "addresses" => network::addresses().iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+        "abstract" => shown(network::abstract_socket(rest)),
         "as" => become_user(rest.parse().unwrap_or(1)),
         "owner" => fs::symlink_metadata(rest).map_or_else(
             |error| error.to_string(),
@@ -553,82 +565,6 @@ fn read_secrets() -> Outcome {
         Ok("addresses of the kernel can be read".to_owned())
     } else {
         Err("nothing can be read".to_owned())
-    }
-}
-
-// --- network -------------------------------------------------------------------------------------------------------
-
-fn raw_packets() -> Outcome {
-    let everything = i32::from(0x0003_u16.to_be());
-    let mut refusal = String::new();
-    for (domain, kind, protocol) in
-        [(17, 3, everything), (17, 2, everything), (2, 3, 1), (2, 3, 255), (10, 3, 58)]
-    {
-        // SAFETY: numbers only.
-        match answer_of(unsafe { socket(domain, kind, protocol) }.into()) {
-            Ok(what) => return Ok(format!("family {domain}, kind {kind}: {what}")),
-            Err(why) => refusal = why,
-        }
-    }
-    Err(refusal)
-}
-
-/// Asks the kernel to set the loopback interface up, which it is.
-fn change_links() -> Outcome {
-    let mut message = Vec::new();
-    // Header: length, RTM_NEWLINK, request with an answer, number, sender.
-    message.extend(32_u32.to_ne_bytes());
-    message.extend(16_u16.to_ne_bytes());
-    message.extend(5_u16.to_ne_bytes());
-    message.extend(1_u32.to_ne_bytes());
-    message.extend(0_u32.to_ne_bytes());
-    // Family and kind, the first interface, "up".
-    message.extend([0; 4]);
-    message.extend(1_i32.to_ne_bytes());
-    message.extend(1_u32.to_ne_bytes());
-    message.extend(1_u32.to_ne_bytes());
-    let mut reply = [0_u8; 256];
-    // SAFETY: both buffers live through the calls and are as long as is said.
-    let received = unsafe {
-        let netlink = socket(16, 3, 0);
-        if netlink < 0 {
-            return Err(io::Error::last_os_error().to_string());
-        }
-        if send(netlink, message.as_ptr().cast(), message.len(), 0) < 0 {
-            return Err(io::Error::last_os_error().to_string());
-        }
-        recv(netlink, reply.as_mut_ptr().cast(), reply.len(), 0)
-    };
-    let error = i32::from_ne_bytes([reply[16], reply[17], reply[18], reply[19]]);
-    if received >= 20 && error == -1 {
-        return Err("Operation not permitted".to_owned());
-    }
-    Ok(format!("{received} bytes came back, error {error}"))
-}
-
-/// Sending in somebody else's name.
-fn take_another_address() -> Outcome {
-    use std::os::fd::AsRawFd as _;
-    let own = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).map_err(|error| error.to_string())?;
-    let yes: c_int = 1;
-    // SAFETY: the value lives through the call and has the size given. 19 = transparent.
-    let transparent = unsafe { setsockopt(own.as_raw_fd(), 0, 19, (&raw const yes).cast(), 4) };
-    if transparent == 0 {
-        return Ok("a socket is transparent".to_owned());
-    }
-    match std::net::UdpSocket::bind("192.0.2.77:0") {
-        Ok(_) => Ok("an address of others could be taken".to_owned()),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-fn abstract_socket(name: &str) -> Outcome {
-    use std::os::linux::net::SocketAddrExt as _;
-    let address =
-        std::os::unix::net::SocketAddr::from_abstract_name(name).map_err(|error| error.to_string())?;
-    match std::os::unix::net::UnixStream::connect_addr(&address) {
-        Ok(_) => Ok("connected".to_owned()),
-        Err(error) => Err(error.to_string()),
     }
 }
 
