@@ -81,7 +81,7 @@ pub fn running_state(state: &ContainerState) -> Running {
             | ContainerStateStatusEnum::DEAD,
         ) => {
             let code = state.exit_code.and_then(|code| i32::try_from(code).ok()).unwrap_or(-1);
-            Running::Exited(Exit { code, oom: state.oom_killed.unwrap_or(false) })
+            Running::Exited(Exit { code, oom: state.oom_killed.unwrap_or(false), disk: false })
         }
     }
 }
@@ -138,8 +138,14 @@ mod tests {
 
     #[test]
     fn an_ended_container_tells_its_exit_code_and_whether_memory_ended_it() {
-        assert_eq!(running_state(&ended(3, false)), Running::Exited(Exit { code: 3, oom: false }));
-        assert_eq!(running_state(&ended(137, true)), Running::Exited(Exit { code: 137, oom: true }));
+        assert_eq!(
+            running_state(&ended(3, false)),
+            Running::Exited(Exit { code: 3, oom: false, disk: false })
+        );
+        assert_eq!(
+            running_state(&ended(137, true)),
+            Running::Exited(Exit { code: 137, oom: true, disk: false })
+        );
     }
 
     #[test]

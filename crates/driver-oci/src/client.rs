@@ -103,21 +103,36 @@ impl Client {
     }
 
     async fn start(&self) -> Result<(), DriverError> {
+        self.run("0").await.map_err(|why| unavailable(format!("the zygote does not start: {why}")))
+    }
+
+    /// Whether user namespaces, if they are wanted, work on the file system of this folder.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub async fn probe(&self, dir: &Path) -> Result<(), String> {
+        match self.options.users {
+            None => Ok(()),
+            Some(_) => self.run(&format!("{}{}", zygote::PROBE, dir.display())).await,
+        }
+    }
+
+    /// Starts the binary again and reads its word.
+    async fn run(&self, stage: &str) -> Result<(), String> {
         let mut command = tokio::process::Command::new(&self.program);
-        command.arg(zygote::ARGUMENT).args(self.options.arguments("0"));
+        command.arg(zygote::ARGUMENT).args(self.options.arguments(stage));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
-        let mut child = command.spawn().map_err(|error| unavailable(format!("the zygote: {error}")))?;
-        let mut out = child.stdout.take().ok_or_else(|| unavailable("the zygote has no output"))?;
+        let mut child = command.spawn().map_err(|error| error.to_string())?;
+        let mut out = child.stdout.take().ok_or_else(|| "it has no output".to_owned())?;
         let mut text = String::new();
         let read = async {
             let _ = (&mut out).take(4096).read_to_string(&mut text).await;
             let _ = child.wait().await;
         };
         if tokio::time::timeout(ZYGOTE, read).await.is_err() {
-            return Err(unavailable("the zygote does not become ready in time"));
+            return Err("it does not become ready in time".to_owned());
         }
         zygote::read_word(text.as_bytes())
-            .map_err(|why| unavailable(format!("the zygote does not start: {why}")))
     }
 
     /// Sends a request to a supervisor that waits, and takes its answer. [`DriverError::Unavailable`]: nobody has

@@ -26,7 +26,7 @@ use crate::error::{from_network, from_pull, from_refusal, from_store};
 use crate::profile::{self, Surroundings};
 use crate::protocol::{Reply, Request};
 use crate::records::{self, ExitRecord, SpecRecord, StateRecord};
-use crate::{client, host, logs, sockets, supervisor, watch};
+use crate::{client, disk, host, logs, sockets, supervisor, watch};
 
 /// For a whole start, with all waiting.
 const START: Duration = Duration::from_secs(60);
@@ -165,9 +165,10 @@ impl OciDriver {
         let (state, started_at) = match &stage {
             Stage::Made | Stage::UnderWay => (Running::Starting, None),
             Stage::Runs(state) => (Running::Running, Some(started(state))),
-            Stage::Ended(state, exit) => {
-                (Running::Exited(Exit { code: exit.code, oom: exit.oom }), state.as_ref().map(started))
-            }
+            Stage::Ended(state, exit) => (
+                Running::Exited(Exit { code: exit.code, oom: exit.oom, disk: exit.disk }),
+                state.as_ref().map(started),
+            ),
         };
         let port = |(internal, external, udp): &(u16, u16, bool)| PortPublish {
             internal: *internal,
@@ -204,6 +205,7 @@ impl OciDriver {
             }
         }
         let image = self.engine.images.find(&spec.image).ok_or(DriverError::ImageMissing)?;
+        self.engine.config.disk.room(&self.engine.config.dir)?;
         let made = self.make(spec, &image, &dir).await;
         match made {
             Ok(()) => {
@@ -269,6 +271,7 @@ impl OciDriver {
         std::os::unix::fs::chown(&upper, Some(image.root.uid), Some(image.root.gid))?;
         fs::set_permissions(&upper, fs::Permissions::from_mode(image.root.mode & 0o7777))?;
         fs::create_dir(draft.join(records::WORK))?;
+        disk::bind(&self.engine, &draft)?;
         let ports = spec.ports.iter();
         let record = SpecRecord {
             installation: spec.installation.to_string(),
@@ -443,6 +446,7 @@ impl Driver for OciDriver {
             prepared.note(&found.digest);
             return Ok(());
         }
+        self.engine.config.disk.room(&self.engine.config.dir)?;
         let reference: Reference = image.parse().map_err(|error| DriverError::ImageUnavailable {
             detail: format!("The image {image} could not be pulled: {error}"),
             permanent: true,

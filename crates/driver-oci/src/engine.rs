@@ -29,9 +29,11 @@ use tokio::sync::broadcast;
 
 use crate::cgroup::Hierarchies;
 use crate::client::Client;
+use crate::disk::{self, DiskBounds};
 use crate::prepared::Prepared;
+use crate::users::UserRange;
 use crate::zygote::{self, Options};
-use crate::{host, records};
+use crate::{host, quota, records};
 
 /// Starts and removals at once: beyond that they only slow each other down.
 const HEAVY_PLACES: usize = 32;
@@ -59,6 +61,10 @@ pub struct OciConfig {
     pub program: PathBuf,
     /// Networks and supervisors that are kept ready.
     pub pool: usize,
+    /// Containers get users of their own, from this range of the host's ids; `None` = they have the host's.
+    pub users: Option<UserRange>,
+    /// How much workloads may write, and what is kept free.
+    pub disk: DiskBounds,
 }
 
 /// The embedded runtime of one installation on this machine.
@@ -74,7 +80,10 @@ pub struct OciEngine {
     pub(crate) processes: Mutex<HashMap<WorkloadId, records::StateRecord>>,
     locks: Mutex<HashMap<WorkloadId, Arc<tokio::sync::Mutex<()>>>>,
     trash: AtomicU64,
+    /// The file system keeps the bounds of the disk itself.
+    pub(crate) has_quota: bool,
     watching: tokio::task::JoinHandle<()>,
+    guarding: Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
 
 /// The first eight letters and digits of an installation's id: short enough for names of kernel objects.
@@ -131,13 +140,8 @@ impl OciEngine {
             tracing::info!("{note}");
         }
         let prepared = Prepared::new(&short);
-        let options = Options {
-            run: config.run.clone(),
-            installation: short,
-            identity: program_identity(&config.program),
-            pool: config.pool.clamp(1, zygote::POOL_MAX),
-        };
-        let client = Client::new(config.program.clone(), options);
+        let client = Client::new(config.program.clone(), options(&config));
+        client.probe(&config.dir).await.map_err(Unsupported)?;
         client.ready().await.map_err(|error| Unsupported(error.to_string()))?;
         let (hints, _) = broadcast::channel(HINTS);
         let watching = crate::watch::follow(&config.run.join("hints"), hints.clone())
@@ -153,11 +157,23 @@ impl OciEngine {
             processes: Mutex::default(),
             locks: Mutex::default(),
             trash: AtomicU64::new(0),
+            has_quota: quota::is_enforced(&config.dir),
             watching,
+            guarding: Mutex::default(),
             config,
         });
+        *engine.guarding.lock() = disk::guard(&engine);
         engine.tidy().await;
         Ok(engine)
+    }
+
+    /// Whether containers can have users of their own, on the file system of this config's folder. Nothing is left of it.
+    ///
+    /// # Errors
+    /// What is missing: one line.
+    pub async fn check_users(config: &OciConfig, users: UserRange) -> Result<(), String> {
+        let config = OciConfig { users: Some(users), ..config.clone() };
+        Client::new(config.program.clone(), options(&config)).probe(&config.dir).await
     }
 
     /// The address at which workloads see this host: where the callback listener is to be bound.
@@ -181,7 +197,9 @@ impl OciEngine {
     /// For people: which control groups and how many processors.
     #[must_use]
     pub fn describe(&self) -> String {
-        format!("{} (control groups {})", env!("CARGO_PKG_VERSION"), self.hierarchies.describe())
+        let disk = if self.has_quota { ", disk quota" } else { "" };
+        let users = if self.config.users.is_some() { ", user namespaces" } else { "" };
+        format!("{} (control groups {}{users}{disk})", env!("CARGO_PKG_VERSION"), self.hierarchies.describe())
     }
 
     pub(crate) fn containers(&self) -> PathBuf {
@@ -211,6 +229,10 @@ impl OciEngine {
 
     /// Puts a folder out of sight, whole, and deletes it afterwards.
     pub(crate) fn discard(&self, folder: &Path) -> io::Result<()> {
+        if self.has_quota {
+            // Where there is no folder, there is no bound.
+            let _ = quota::forget(&folder.join(records::UPPER));
+        }
         let number = self.trash.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}-{number}", std::process::id());
         let gone = self.config.dir.join("trash").join(name);
@@ -263,10 +285,26 @@ impl OciEngine {
 impl Drop for OciEngine {
     fn drop(&mut self) {
         self.watching.abort();
+        if let Some(guarding) = self.guarding.lock().take() {
+            guarding.abort();
+        }
     }
 }
 
-/// Which binary the zygote has to be.
-fn program_identity(program: &Path) -> String {
-    if program == Path::new("/proc/self/exe") { zygote::identity() } else { zygote::identity_of(program) }
+/// What the zygote is started with.
+fn options(config: &OciConfig) -> Options {
+    Options {
+        run: config.run.clone(),
+        installation: short(&config.installation),
+        identity: identity(config),
+        pool: config.pool.clamp(1, zygote::POOL_MAX),
+        users: config.users,
+    }
+}
+
+/// Which binary the zygote has to be, and what it has to give its containers.
+fn identity(config: &OciConfig) -> String {
+    let own = config.program == Path::new("/proc/self/exe");
+    let binary = if own { zygote::identity() } else { zygote::identity_of(&config.program) };
+    config.users.map_or_else(|| binary.clone(), |users| format!("{binary}-{users}"))
 }

@@ -23,6 +23,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 use crate::cgroup::Group;
 use crate::protocol::{self, Request, Start};
 use crate::root::{self, Fault};
+use crate::users::{self, Block};
 use crate::{sys, user};
 
 /// What is left of root's abilities: a root inside a container may care for its own files, users, processes and ports. The
@@ -42,6 +43,9 @@ const RESTRICTED_USER: &str = "65532:65532";
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Abilities that a kernel may know: those that it does not are skipped.
 const CAPABILITIES_MAX: u32 = 63;
+
+/// The first port that everybody in a network may open.
+const LOW_PORTS: &str = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
 
 /// It waits for work.
 pub const READY: u8 = b'r';
@@ -64,6 +68,8 @@ pub struct Birth<'a> {
     pub cgroups: &'a [String],
     /// The filter of system calls.
     pub filter: &'a [sock_filter],
+    /// Ids that its users have on the host; `None` = the same.
+    pub users: Option<Block>,
     /// To the supervisor.
     pub talk: UnixStream,
     /// Its standard output and error.
@@ -72,14 +78,14 @@ pub struct Birth<'a> {
 
 /// Lives the child's life. Never comes back.
 pub fn live(birth: Birth<'_>) -> ! {
-    let Birth { run, group, cgroups, filter, mut talk, output } = birth;
-    let fault = match prepare(run, &group, cgroups) {
+    let Birth { run, group, cgroups, filter, users, mut talk, output } = birth;
+    let fault = match prepare(run, &group, cgroups, users.as_ref()) {
         Err(fault) => fault,
         Ok(()) => {
             if talk.write_all(&[READY]).is_err() {
                 sys::leave(1);
             }
-            match become_program(run, filter, &mut talk, &output) {
+            match become_program(run, filter, users, &mut talk, &output) {
                 Err(fault) => fault,
                 // The supervisor hung up: there is no work.
                 Ok(()) => sys::leave(0),
@@ -102,7 +108,7 @@ pub fn live(birth: Birth<'_>) -> ! {
     sys::leave(1)
 }
 
-fn prepare(run: &Path, group: &Group<'_>, cgroups: &[String]) -> Result<(), Fault> {
+fn prepare(run: &Path, group: &Group<'_>, cgroups: &[String], users: Option<&Block>) -> Result<(), Fault> {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
         .map_err(Fault::at("end with the supervisor"))?;
     rustix::process::setsid().map_err(Fault::at("session"))?;
@@ -113,13 +119,21 @@ fn prepare(run: &Path, group: &Group<'_>, cgroups: &[String]) -> Result<(), Faul
     unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWCGROUP) }
         .map_err(Fault::at("control group namespace"))?;
     sys::leave_keyring();
-    root::stage(run, cgroups)
+    // What it writes into its root is written with the abilities of whoever mounted that: bounds of the disk hold for it.
+    let mut own = rustix::thread::capabilities(None).map_err(Fault::at("abilities"))?;
+    own.effective.remove(CapabilitySet::SYS_RESOURCE);
+    rustix::thread::set_capabilities(None, own).map_err(Fault::at("abilities"))?;
+    if let Some(users) = users {
+        sys::own_new_files(users.first).map_err(Fault::at("user namespace"))?;
+    }
+    root::stage(run, cgroups, users)
 }
 
 /// `Ok` only if there is no work.
 fn become_program(
     run: &Path,
     filter: &[sock_filter],
+    users: Option<Block>,
     talk: &mut UnixStream,
     output: &[OwnedFd; 2],
 ) -> Result<(), Fault> {
@@ -131,13 +145,18 @@ fn become_program(
         rustix::thread::move_into_link_name_space(network.as_fd(), Some(kind))
             .map_err(Fault::at("network"))?;
     }
-    root::enter(run, &start, received.contents())?;
+    if users.is_some() {
+        // The network is not its own: low ports, which root inside may open, have to be free for all in it.
+        std::fs::write(LOW_PORTS, "0").map_err(Fault::at("low ports"))?;
+    }
+    root::enter(run, &start, received.contents(), users.as_ref())?;
     drop(received);
     rustix::system::sethostname(start.hostname.as_bytes()).map_err(Fault::at("host name"))?;
     limit_files(start.open_files);
     let who = if start.restricted { RESTRICTED_USER } else { start.user.as_str() };
     let who = user::find(who, &root::read_small("/etc/passwd"), &root::read_small("/etc/group"))
         .map_err(Fault::Image)?;
+    hand_over(&who, output, users)?;
     let env = environment(&start, &who.home);
     let moved = move_descriptors(talk, output).map_err(Fault::at("descriptors"))?;
     // The old one is closed already.
@@ -159,6 +178,30 @@ fn become_program(
     let shown = start.argv.first().map_or("", String::as_str);
     // The talk is still open: exec closes it only when it works.
     Err(Fault::Image(format!("the program {shown:?} cannot be started: {}", reason(&error))))
+}
+
+/// Its output belongs to its user, who may open it anew; from here on it has users of its own.
+fn hand_over(who: &user::User, output: &[OwnedFd; 2], users: Option<Block>) -> Result<(), Fault> {
+    let first = users.as_ref().map_or(0, |users| users.first);
+    if users.is_some()
+        && let Some(id) =
+            [who.uid, who.gid].into_iter().chain(who.groups.iter().copied()).find(|id| *id >= users::BLOCK)
+    {
+        return Err(Fault::Image(format!(
+            "the user or group {id} is above {}, which is the last in a user namespace",
+            users::BLOCK - 1
+        )));
+    }
+    for stream in output {
+        let (user, group) = (Uid::from_raw(first + who.uid), Gid::from_raw(first + who.gid));
+        rustix::fs::fchown(stream, Some(user), Some(group)).map_err(Fault::at("output"))?;
+    }
+    if let Some(users) = users {
+        let kind = rustix::thread::LinkNameSpaceType::User;
+        rustix::thread::move_into_link_name_space(users.namespace.as_fd(), Some(kind))
+            .map_err(Fault::at("user namespace"))?;
+    }
+    Ok(())
 }
 
 fn reason(error: &io::Error) -> String {

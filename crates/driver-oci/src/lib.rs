@@ -27,6 +27,7 @@
 
 mod cgroup;
 mod client;
+pub mod disk;
 mod driver;
 mod engine;
 mod error;
@@ -38,6 +39,7 @@ mod logs;
 mod prepared;
 mod profile;
 mod protocol;
+mod quota;
 pub mod records;
 mod root;
 mod seccomp;
@@ -45,6 +47,7 @@ mod sockets;
 mod supervisor;
 mod sys;
 mod user;
+pub mod users;
 mod watch;
 mod zygote;
 

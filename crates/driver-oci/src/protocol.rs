@@ -3,7 +3,7 @@
 //! ```text
 //! control plane ── frame: lengths, JSON, contents of files, the network namespace as a descriptor ──▶ a waiting supervisor
 //!               ◀── frame: Reply ──
-//! control plane ── "stop 5000\n" | "kill\n" ──▶ the supervisor's own socket, for as long as its workload lives
+//! control plane ── "stop 5000\n" | "kill\n" | "over-disk\n" ──▶ the supervisor's own socket, for as long as its workload lives
 //!               ◀── "ok\n" (stop: at once; kill: when all of it is gone) ──
 //! ```
 //!

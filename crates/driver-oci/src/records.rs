@@ -72,10 +72,13 @@ pub struct ExitRecord {
     pub code: i32,
     /// The kernel ended something of it for want of memory.
     pub oom: bool,
+    /// It was ended because it had written more than it may.
+    #[serde(default)]
+    pub disk: bool,
 }
 
 /// What of a workload that nobody saw ending is said: its machine or its supervisor was lost.
-pub const LOST: ExitRecord = ExitRecord { code: 137, oom: false };
+pub const LOST: ExitRecord = ExitRecord { code: 137, oom: false, disk: false };
 
 /// Writes a record, whole or not at all.
 ///

@@ -21,6 +21,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags};
 
 use crate::protocol::Start;
+use crate::users::Block;
 
 /// Of the kernel's own files, those that tell of the host or change it: nobody sees what is behind.
 const MASKED_PROC: [&str; 12] = [
@@ -53,6 +54,8 @@ const LINKS: [(&str, &str); 5] = [
 /// Sized: what a workload writes there counts against its memory as well.
 const SHM: &CStrLit = c"size=65536k,mode=1777";
 const TMP: &CStrLit = c"size=64m,mode=1777";
+/// Where layers are seen with other owners, below the stage.
+const LAYERS: &str = "layers";
 /// The option text of a mount has to fit into a page.
 const OPTIONS_MAX: usize = 4095;
 
@@ -80,15 +83,15 @@ impl Fault {
 ///
 /// # Errors
 /// What the host says.
-pub fn stage(run: &Path, cgroups: &[String]) -> Result<(), Fault> {
+pub fn stage(run: &Path, cgroups: &[String], users: Option<&Block>) -> Result<(), Fault> {
     let change = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", change).map_err(Fault::at("own mounts"))?;
     let stage = run.join("stage");
     mount("tmpfs", &stage, "tmpfs", QUIET, c"mode=755,size=64k").map_err(Fault::at("stage"))?;
-    for name in ["proc", "dev", "cgroup"] {
+    for name in ["proc", "dev", "cgroup", LAYERS] {
         std::fs::create_dir(stage.join(name)).map_err(Fault::at("stage"))?;
     }
-    devices(&stage.join("dev")).map_err(Fault::at("/dev"))?;
+    devices(&stage.join("dev"), users.map_or(0, |users| users.first)).map_err(Fault::at("/dev"))?;
     let proc = stage.join("proc");
     mount("proc", &proc, "proc", QUIET, c"").map_err(Fault::at("/proc"))?;
     for name in MASKED_PROC {
@@ -104,7 +107,7 @@ fn mount(source: &str, target: &Path, kind: &str, flags: MountFlags, data: &CStr
     Ok(rustix::mount::mount(source, target, kind, flags, data)?)
 }
 
-fn devices(dev: &Path) -> io::Result<()> {
+fn devices(dev: &Path, first: u32) -> io::Result<()> {
     mount("tmpfs", dev, "tmpfs", MountFlags::NOSUID | MountFlags::NOEXEC, c"mode=755,size=64k")?;
     let folder = rustix::fs::open(dev, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let device = |name: &str, major, minor| {
@@ -129,7 +132,9 @@ fn devices(dev: &Path) -> io::Result<()> {
         std::fs::create_dir(dev.join(name))?;
     }
     let terminals = MountFlags::NOSUID | MountFlags::NOEXEC;
-    mount("devpts", &dev.join("pts"), "devpts", terminals, c"newinstance,ptmxmode=0666,mode=0620,gid=5")?;
+    let options = format!("newinstance,ptmxmode=0666,mode=0620,gid={}", first.saturating_add(5));
+    let options = std::ffi::CString::new(options).map_err(io::Error::other)?;
+    mount("devpts", &dev.join("pts"), "devpts", terminals, &options)?;
     mount("shm", &dev.join("shm"), "tmpfs", QUIET, SHM)?;
     mount("mqueue", &dev.join("mqueue"), "mqueue", QUIET, c"")
 }
@@ -176,9 +181,9 @@ fn control_groups(at: &Path, cgroups: &[String]) -> io::Result<()> {
 ///
 /// # Errors
 /// What is wrong with the image, or what the host says.
-pub fn enter(run: &Path, start: &Start, contents: &[u8]) -> Result<(), Fault> {
+pub fn enter(run: &Path, start: &Start, contents: &[u8], users: Option<&Block>) -> Result<(), Fault> {
     let place = run.join("root");
-    overlay(&place, start)?;
+    overlay(&place, start, users.map(|users| (users, run.join("stage").join(LAYERS))))?;
     let root = rustix::fs::open(&place, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(Fault::at("root"))?;
     write_etc(&root, start)?;
@@ -223,14 +228,22 @@ fn through(fd: &OwnedFd) -> PathBuf {
 }
 
 /// The layers, under a folder of its own to write to. Layers are named by descriptors: their paths would not fit.
-fn overlay(place: &Path, start: &Start) -> Result<(), Fault> {
-    let open = |path: &Path| {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        rustix::fs::open(path, flags, Mode::empty()).map_err(Fault::at("layers of the image"))
+fn overlay(place: &Path, start: &Start, users: Option<(&Block, PathBuf)>) -> Result<(), Fault> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let open = |number: usize, path: &Path| {
+        let Some((users, stage)) = &users else {
+            return rustix::fs::open(path, flags, Mode::empty()).map_err(Fault::at("layers of the image"));
+        };
+        let at = stage.join(number.to_string());
+        std::fs::create_dir(&at).map_err(Fault::at("layers of the image"))?;
+        users.shifted(path, &at).map_err(Fault::at("owners of the image's files"))
     };
     // The kernel wants the highest first.
-    let layers = start.layers.iter().rev().map(|layer| open(layer)).collect::<Result<Vec<_>, _>>()?;
-    let (upper, work) = (open(&start.dir.join("upper"))?, open(&start.dir.join("work"))?);
+    let layers = start.layers.iter().rev().enumerate().map(|(number, layer)| open(number, layer));
+    let layers = layers.collect::<Result<Vec<_>, _>>()?;
+    let own = open(layers.len(), &start.dir)?;
+    let part = |name| rustix::fs::openat(&own, name, flags, Mode::empty()).map_err(Fault::at("own layer"));
+    let (upper, work) = (part(crate::records::UPPER)?, part(crate::records::WORK)?);
     let lower: Vec<String> = layers.iter().map(|layer| through(layer).display().to_string()).collect();
     let options = |more: &str| {
         let (upper, work) = (through(&upper), through(&work));

@@ -28,6 +28,7 @@ use crate::cgroup::{Hierarchies, Limits};
 use crate::init::{self, Birth};
 use crate::protocol::{self, Received, Refusal, Reply, Request, Start};
 use crate::records::{self, ExitRecord, StateRecord};
+use crate::users::{Block, UserRange};
 use crate::{log, sys};
 
 /// Namespaces that a child is born in. Its network is entered later, its group's when it has joined it.
@@ -57,6 +58,8 @@ pub struct Shared {
     pub cgroup_mounts: Vec<String>,
     /// The filter of system calls.
     pub filter: Vec<sock_filter>,
+    /// Ids of the containers' users; `None` = the host's own.
+    pub users: Option<UserRange>,
     /// Which binary this is.
     pub identity: String,
 }
@@ -76,6 +79,8 @@ struct Slot {
     name: String,
     /// Held for life: whoever finds it free may take the slot's groups away.
     _lock: File,
+    /// Held for life as well: nobody else gets these ids.
+    _users: Option<Block>,
     child: sys::Child,
     talk: UnixStream,
     output: [OwnedFd; 2],
@@ -179,6 +184,10 @@ impl Slot {
         };
         let ((out, child_out), (err, child_err)) = (pipe()?, pipe()?);
         let (mut talk, child_talk) = UnixStream::pair().map_err(failed("socket"))?;
+        // Names end with a number that counts up.
+        let number = name.rsplit('-').next().and_then(|number| number.parse().ok()).unwrap_or(0);
+        let users = shared.users.map(|range| Block::take(&shared.run, range, number)).transpose();
+        let users = users.map_err(failed("user namespace"))?;
         let birthplace = group.birthplace().map(File::open).transpose().map_err(failed("control groups"))?;
         let born =
             sys::split(NAMESPACES, birthplace.as_ref().map(AsFd::as_fd)).map_err(failed("namespaces"))?;
@@ -189,6 +198,7 @@ impl Slot {
                 group,
                 cgroups: &shared.cgroup_mounts,
                 filter: &shared.filter,
+                users,
                 talk: child_talk,
                 output: [child_out, child_err],
             })
@@ -208,7 +218,7 @@ impl Slot {
             let flags = rustix::fs::fcntl_getfl(fd).unwrap_or(OFlags::empty());
             let _ = rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK);
         }
-        Ok(Self { name: name.to_owned(), _lock: lock, child, talk, output: [out, err] })
+        Ok(Self { name: name.to_owned(), _lock: lock, _users: users, child, talk, output: [out, err] })
     }
 }
 
@@ -219,6 +229,8 @@ struct Running {
     control: UnixListener,
     _lock: File,
     ports: Vec<OwnedFd>,
+    /// It has written more than it may.
+    over_disk: bool,
 }
 
 /// When it is ended though nobody asks.
@@ -298,7 +310,7 @@ fn run(
     let read = slot.talk.read_to_end(&mut told);
     let refusal = match (outcome, read, told.split_first()) {
         (Ok(()), Ok(_), None) => {
-            return Ok(Running { slot, writer, control, _lock: lock, ports });
+            return Ok(Running { slot, writer, control, _lock: lock, ports, over_disk: false });
         }
         (_, _, Some((letter, text))) => {
             let text = String::from_utf8_lossy(text).into_owned();
@@ -421,7 +433,7 @@ impl Running {
         true
     }
 
-    fn take_commands(&self, waiting: &mut Vec<UnixStream>, deadline: &mut Option<u64>) {
+    fn take_commands(&mut self, waiting: &mut Vec<UnixStream>, deadline: &mut Option<u64>) {
         while let Ok((mut connection, _)) = self.control.accept() {
             let _ = connection.set_nonblocking(false);
             let _ = connection.set_read_timeout(Some(Duration::from_millis(500)));
@@ -436,6 +448,10 @@ impl Running {
                 if waiting.len() < WAITING_MAX {
                     waiting.push(connection);
                 }
+            } else if command == "over-disk" {
+                self.over_disk = true;
+                let _ = rustix::process::pidfd_send_signal(child, Signal::KILL);
+                let _ = connection.write_all(b"ok\n");
             } else if let Some(grace) =
                 command.strip_prefix("stop ").and_then(|grace| grace.parse::<u64>().ok())
             {
@@ -464,7 +480,7 @@ impl Running {
         self.ports.clear();
         let group = shared.hierarchies.group(&self.slot.name);
         let oom = group.memory_kills() > 0;
-        let record = ExitRecord { code, oom };
+        let record = ExitRecord { code, oom, disk: self.over_disk };
         let mut written = records::write(dir, records::EXIT, &record);
         if written.is_err() {
             // The disk is full: how it ended is worth more than what it said.

@@ -149,6 +149,57 @@ pub fn filter_calls(filter: &[libc::sock_filter]) -> io::Result<()> {
     Err(last)
 }
 
+/// Lets everything below a mount that has no place yet be owned by the users of a namespace.
+///
+/// # Errors
+/// The kernel or the file system cannot do that.
+pub fn map_owners(tree: BorrowedFd<'_>, users: BorrowedFd<'_>) -> io::Result<()> {
+    /// `struct mount_attr`, as of Linux 5.12.
+    #[repr(C)]
+    struct Attributes {
+        set: u64,
+        clear: u64,
+        propagation: u64,
+        users: u64,
+    }
+    const MAP: u64 = 0x10_0000;
+    let users = u64::try_from(users.as_raw_fd()).map_err(io::Error::other)?;
+    let attributes = Attributes { set: MAP, clear: 0, propagation: 0, users };
+    let flags = libc::AT_EMPTY_PATH;
+    // SAFETY: the path is an empty text, the attributes have the size that is given; the kernel only reads both.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const attributes,
+            size_of::<Attributes>(),
+        )
+    })
+    .map(drop)
+}
+
+/// Lets files that this process makes be owned by this user and group; what it may do stays as it was.
+///
+/// # Errors
+/// What the kernel says.
+pub fn own_new_files(id: u32) -> io::Result<()> {
+    let before = rustix::thread::capabilities(None)?;
+    // The calls tell nothing but the id before; asked with what is no id, they tell the present one.
+    // SAFETY: they touch the credentials of this thread, the only one.
+    let now = unsafe {
+        libc::setfsgid(id);
+        libc::setfsuid(id);
+        (libc::setfsuid(u32::MAX), libc::setfsgid(u32::MAX))
+    };
+    if (u32::try_from(now.0), u32::try_from(now.1)) != (Ok(id), Ok(id)) {
+        return Err(io::Error::from_raw_os_error(libc::EPERM));
+    }
+    // Whoever leaves root for files loses what overrides their owners with it.
+    Ok(rustix::thread::set_capabilities(None, before)?)
+}
+
 /// A session keyring of its own: keys of whoever started us stay there.
 pub fn leave_keyring() {
     const JOIN_SESSION_KEYRING: libc::c_long = 1;

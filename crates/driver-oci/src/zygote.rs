@@ -28,6 +28,7 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
 use crate::cgroup::Hierarchies;
 use crate::supervisor::{self, Post, Shared};
+use crate::users::{self, UserRange};
 use crate::{seccomp, sys};
 
 /// The first argument of a process that is to be a zygote.
@@ -41,7 +42,9 @@ const LOCK: &str = "zygote.lock";
 /// What it and its children complain of.
 const LOG: &str = "zygote.log";
 /// Folders that it needs beside them.
-const FOLDERS: [&str; 6] = ["stage", "root", "slots", "hints", "exe", "empty"];
+const FOLDERS: [&str; 7] = ["stage", "root", "slots", "hints", "exe", "empty", users::FOLDER];
+/// In front of a folder: whether user namespaces work there.
+pub const PROBE: &str = "probe:";
 /// Supervisors that wait at most.
 pub const POOL_MAX: usize = 64;
 /// A waiting supervisor that ended by itself is replaced after so long.
@@ -58,6 +61,8 @@ pub struct Options {
     pub identity: String,
     /// Supervisors that wait.
     pub pool: usize,
+    /// Ids of the containers' users; `None` = the host's own.
+    pub users: Option<UserRange>,
 }
 
 impl Options {
@@ -65,14 +70,20 @@ impl Options {
     #[must_use]
     pub fn arguments(&self, stage: &str) -> Vec<String> {
         let run = self.run.display().to_string();
-        vec![stage.to_owned(), run, self.installation.clone(), self.identity.clone(), self.pool.to_string()]
+        let users = self.users.map_or_else(|| "-".to_owned(), |users| users.to_string());
+        let (installation, identity) = (self.installation.clone(), self.identity.clone());
+        vec![stage.to_owned(), run, installation, identity, self.pool.to_string(), users]
     }
 
     fn parse(arguments: &[String]) -> Option<(String, Self)> {
-        let [stage, run, installation, identity, pool] = arguments else { return None };
+        let [stage, run, installation, identity, pool, users] = arguments else { return None };
         let pool = pool.parse().ok().filter(|pool| (1..=POOL_MAX).contains(pool))?;
+        let users = match users.as_str() {
+            "-" => None,
+            range => Some(UserRange::parse(range).ok()?),
+        };
         let (run, installation, identity) = (run.into(), installation.clone(), identity.clone());
-        Some((stage.clone(), Self { run, installation, identity, pool }))
+        Some((stage.clone(), Self { run, installation, identity, pool, users }))
     }
 }
 
@@ -108,10 +119,15 @@ pub fn zygote_main() -> Option<ExitCode> {
     }
     let arguments: Vec<String> = arguments.collect();
     let Some((stage, options)) = Options::parse(&arguments) else { return Some(ExitCode::from(2)) };
-    let outcome = match stage.strip_prefix("1:") {
-        None => protect(&options),
-        Some(place) => serve(&options, place),
+    let outcome = match (stage.strip_prefix("1:"), stage.strip_prefix(PROBE), options.users) {
+        (Some(place), ..) => serve(&options, place),
+        (None, Some(dir), Some(users)) => users::probe(users, Path::new(dir)),
+        (None, Some(_), None) => Ok(()),
+        (None, None, _) => protect(&options),
     };
+    if stage.starts_with(PROBE) && outcome.is_ok() {
+        let _ = write!(io::stdout(), "{READY}");
+    }
     if let Err(error) = outcome {
         let _ = writeln!(io::stdout(), "{error}");
         return Some(ExitCode::FAILURE);
@@ -227,6 +243,7 @@ fn serve(options: &Options, place: &str) -> Result<(), String> {
         cgroup_mounts: hierarchies.mounts(),
         hierarchies,
         filter: seccomp::filter(),
+        users: options.users,
         identity: options.identity.clone(),
     };
     let children = sys::children_fd().map_err(|error| format!("signals: {error}"))?;
@@ -394,10 +411,13 @@ mod tests {
             installation: "aa".to_owned(),
             identity: "1-2".to_owned(),
             pool: 4,
+            users: Some(UserRange::parse("100000:65536").unwrap()),
         };
         let (stage, parsed) = Options::parse(&options.arguments("0")).unwrap();
         assert_eq!((stage.as_str(), &parsed), ("0", &options));
         assert_eq!(Options::parse(&options.arguments("0")[1..]), None);
+        let without = Options { users: None, ..options.clone() };
+        assert_eq!(Options::parse(&without.arguments("0")).unwrap().1, without);
         let none = Options { pool: 0, ..options };
         assert_eq!(Options::parse(&none.arguments("0")), None);
     }

@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "a skip says why")]
 
 #[path = "support/world.rs"]
+#[expect(dead_code, reason = "other tests use the rest")]
 mod world;
 
 use std::path::PathBuf;
@@ -110,8 +111,8 @@ async fn a_restart_of_the_control_plane_touches_nothing_and_finds_the_ends(world
     assert_eq!(second.inspect(stays.id).await.unwrap(), before);
     second.ensure(&stays).await.unwrap();
     assert_eq!(second.inspect(stays.id).await.unwrap(), before, "it was started again");
-    assert_eq!(exit(&second, ends.id).await, Exit { code: 7, oom: false });
-    assert_eq!(exit(&second, grows.id).await, Exit { code: 137, oom: true });
+    assert_eq!(exit(&second, ends.id).await, Exit { code: 7, oom: false, disk: false });
+    assert_eq!(exit(&second, grows.id).await, Exit { code: 137, oom: true, disk: false });
     let mut other = stays.clone();
     other.pids_max += 1;
     assert_eq!(second.ensure(&other).await, Err(DriverError::Conflict));
@@ -129,13 +130,13 @@ async fn a_deadline_holds_though_nobody_asks(world: &World, port: u16) {
     driver.stop(spec.id, Duration::from_millis(400)).await.unwrap();
     // Asking again gives it no more time.
     driver.stop(spec.id, Duration::from_secs(600)).await.unwrap();
-    assert_eq!(exit(&driver, spec.id).await, Exit { code: 137, oom: false });
+    assert_eq!(exit(&driver, spec.id).await, Exit { code: 137, oom: false, disk: false });
     driver.remove(spec.id).await.unwrap();
     let mut spec = doing(world, Program::TermExit(4), 16, port);
     spec.lifetime = Some(Duration::from_millis(700));
     driver.ensure(&spec).await.unwrap();
     listens(&driver, &spec).await;
-    assert_eq!(exit(&driver, spec.id).await, Exit { code: 4, oom: false });
+    assert_eq!(exit(&driver, spec.id).await, Exit { code: 4, oom: false, disk: false });
     driver.remove(spec.id).await.unwrap();
 }
 
@@ -323,7 +324,7 @@ async fn another_release_replaces_the_zygote_and_touches_no_workload(world: &Wor
     assert_ne!(parent(parent(state(world, new.id).pid)), zygote, "the old zygote is still asked");
     for spec in [&old, &new] {
         second.stop(spec.id, Duration::from_secs(5)).await.unwrap();
-        assert_eq!(exit(&second, spec.id).await, Exit { code: 0, oom: false });
+        assert_eq!(exit(&second, spec.id).await, Exit { code: 0, oom: false, disk: false });
         second.remove(spec.id).await.unwrap();
     }
 }

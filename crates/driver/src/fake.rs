@@ -43,7 +43,7 @@ use crate::{
 /// After how long a pull without progress is cut.
 pub(crate) const STALL: Duration = Duration::from_secs(60);
 /// How SIGKILL leaves a process.
-const SIGKILLED: Exit = Exit { code: 137, oom: false };
+const SIGKILLED: Exit = Exit { code: 137, oom: false, disk: false };
 /// Of the lines of a fake workload, each one of so many goes to standard error.
 const STDERR_EVERY: u32 = 5;
 /// What every fake workload seems to hold, unless [`FakeEngine::set_stats`] says otherwise.

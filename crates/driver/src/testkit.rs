@@ -9,6 +9,7 @@
 //!
 //! Entry point: [`run`]. A new case is a function and a line in its file's list.
 
+mod abuse;
 mod lab;
 mod lifecycle;
 mod processes;
@@ -52,6 +53,8 @@ pub enum Program {
     Missing,
     /// Writes so many lines and serves.
     Log(u32),
+    /// Tries on request what must not work: the program `/abuse` of the test images.
+    Abuse,
 }
 
 impl Program {
@@ -72,6 +75,10 @@ impl Program {
                 spec.command = Some(vec!["/no/such/program".to_owned()]);
                 return;
             }
+            Self::Abuse => {
+                spec.command = Some(vec!["/abuse".to_owned()]);
+                return;
+            }
         };
         spec.env.push(("GAME_MODE".to_owned(), Plaintext::new(mode)));
     }
@@ -80,7 +87,7 @@ impl Program {
     #[must_use]
     pub fn of_the_fake(self) -> String {
         match self {
-            Self::Serve => "ok".to_owned(),
+            Self::Serve | Self::Abuse => "ok".to_owned(),
             Self::TermExit(code) => format!("term-exit-{code}"),
             Self::IgnoreTerm => "ignore-term".to_owned(),
             Self::NeverListen => "never-listens".to_owned(),
@@ -183,7 +190,7 @@ use cases;
 /// Every case there is.
 #[must_use]
 pub fn all_cases() -> Vec<Case> {
-    [lifecycle::CASES, processes::CASES, security::CASES].concat()
+    [lifecycle::CASES, processes::CASES, security::CASES, abuse::CASES].concat()
 }
 
 /// What came of it.

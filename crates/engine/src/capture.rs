@@ -131,7 +131,10 @@ const fn ended_by_itself(phase: &Phase) -> bool {
     match after {
         After::Restart | After::Terminate(StopCause::Exited) => true,
         After::Fail(failure) | After::Replace(failure) => {
-            matches!(failure.kind, FailureKind::CrashLoop | FailureKind::ExitedBeforeReady)
+            matches!(
+                failure.kind,
+                FailureKind::CrashLoop | FailureKind::ExitedBeforeReady | FailureKind::DiskFull
+            )
         }
         After::Terminate(_) => false,
     }

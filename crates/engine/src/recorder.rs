@@ -66,6 +66,7 @@ fn reasons(detail: &str) -> Vec<String> {
 pub fn exit_message(exit: Exit) -> String {
     match exit.code {
         _ if exit.oom => "OOM killed".to_owned(),
+        _ if exit.disk => "killed: it wrote more to its file system than it may".to_owned(),
         0 => "ended with exit code 0".to_owned(),
         code @ 129..=192 => format!("killed by signal {}", code - 128),
         code => format!("ended with exit code {code}"),

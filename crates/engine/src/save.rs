@@ -172,6 +172,9 @@ pub(crate) fn phase_detail(row: &Deployment) -> serde_json::Value {
     }
     if let Some(exit) = state.exit {
         note("exit", json!({ "code": exit.code, "oom": exit.oom }));
+        if exit.disk {
+            note("disk", json!("it wrote more to its file system than it may"));
+        }
     }
     match &state.phase {
         Phase::Stopping(after) => note("then", json!(after)),

@@ -77,6 +77,8 @@ pub enum FailureKind {
     ExitedBeforeReady,
     /// Its process ended too often.
     CrashLoop,
+    /// It wrote more to its file system than it may.
+    DiskFull,
     /// Its container is gone, and nobody of us removed it.
     Vanished,
     /// Its host has not answered for too long.
@@ -97,6 +99,9 @@ pub struct Exit {
     pub code: i32,
     /// The kernel ended it because its memory limit was reached.
     pub oom: bool,
+    /// Its host ended it because it had written more to its file system than it may.
+    #[serde(default)]
+    pub disk: bool,
 }
 
 /// What follows once the workload is gone from its host.

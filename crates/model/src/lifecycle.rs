@@ -273,7 +273,7 @@ fn proven_at(row: &Deployment) -> Option<Timestamp> {
 
 /// Whether something else than its image ends a deployment that was ready: a user, time, its host, a kill from outside.
 fn ends_from_outside(row: &Deployment, after: &After) -> bool {
-    let killed = row.state.exit.is_some_and(|exit| exit.code == SIGKILLED && !exit.oom);
+    let killed = row.state.exit.is_some_and(|exit| exit.code == SIGKILLED && !exit.oom && !exit.disk);
     row.state.ready_at.is_some()
         && match after {
             After::Terminate(StopCause::User | StopCause::Expired | StopCause::Empty) => true,
@@ -441,6 +441,11 @@ fn start_failed(row: &Deployment, failure: Failure, retry: Retry, now: Timestamp
 fn exited(row: &Deployment, exit: Exit, now: Timestamp, rules: &Rules) -> Decision {
     let mut noted = row.clone();
     noted.state.exit = Some(exit);
+    if exit.disk {
+        // It would do so again.
+        let detail = "it wrote more to its file system than its host allows, and was ended";
+        return leave(&noted, After::Fail(Failure::new(FailureKind::DiskFull, detail)), now, Duration::ZERO);
+    }
     let reason = if exit.oom { "OOM killed".to_owned() } else { format!("exit code {}", exit.code) };
     if row.state.ready_at.is_none() {
         let detail = format!("its process ended before it was ready ({reason})");

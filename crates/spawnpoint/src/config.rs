@@ -17,6 +17,7 @@ mod fleets;
 mod kernel;
 mod locate;
 mod names;
+mod oci;
 mod plan;
 mod problem;
 #[cfg(test)]
@@ -33,6 +34,7 @@ pub use env::Variables;
 pub use fleets::PrivateFleet;
 pub use kernel::KernelPorts;
 pub use names::{Acme, CertificateFiles, Dns, Tls};
+pub use oci::Oci;
 pub use plan::{DriverPlan, Endpoint, HostPlan, Plan, TlsFiles, default_docker};
 pub use problem::Problem;
 pub use values::{
@@ -68,6 +70,8 @@ pub struct Config {
     pub storage: Storage,
     /// Container registries.
     pub images: Images,
+    /// The embedded runtime.
+    pub oci: Oci,
     /// Positions of addresses.
     pub geo: Geo,
     /// What answers pings.

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use spawnpoint_driver_oci::disk::DiskBounds;
+use spawnpoint_driver_oci::users::UserRange;
 use spawnpoint_driver_oci::{ImageStore, OciConfig, OciEngine, default_run_dir, host};
 use spawnpoint_model::InstallationId;
 
@@ -30,9 +32,14 @@ pub async fn doctor() -> bool {
     }
     if well {
         match attempt().await {
-            Ok(notes) => {
+            Ok((notes, users)) => {
                 row("ok", "networks and containers", "set up and taken down again");
                 notes.iter().for_each(|note| row("note", "", note));
+                let what = "user namespaces (not needed)";
+                match users {
+                    Ok(()) => row("ok", what, "oci.user_namespaces may be turned on"),
+                    Err(text) => row("-", what, &text),
+                }
             }
             Err(text) => {
                 well = false;
@@ -57,8 +64,11 @@ pub async fn doctor() -> bool {
     well || docker.is_ok()
 }
 
-/// Sets the embedded runtime up and takes it down; what an operator should know of it.
-async fn attempt() -> Result<Vec<String>, String> {
+/// What an operator should know, and whether containers can have users of their own.
+type Notes = (Vec<String>, Result<(), String>);
+
+/// Sets the embedded runtime up and takes it down.
+async fn attempt() -> Result<Notes, String> {
     let dir = tempfile::tempdir().map_err(|err| err.to_string())?;
     let installation: InstallationId = format!("d{:07x}", std::process::id()).into();
     let store = ImageStore::open(dir.path().join("images")).map_err(|err| err.to_string())?;
@@ -71,11 +81,14 @@ async fn attempt() -> Result<Vec<String>, String> {
         subnet: None,
         program: "/proc/self/exe".into(),
         pool: 1,
+        users: None,
+        disk: DiskBounds::default(),
     };
+    let users = OciEngine::check_users(&config, UserRange::of_this_host()).await;
     let engine = OciEngine::open(config, store).await.map_err(|why| why.to_string())?;
     let notes = engine.notes();
     engine.close().await.map_err(|err| err.to_string())?;
-    Ok(notes)
+    Ok((notes, users))
 }
 
 async fn docker() -> Result<String, String> {

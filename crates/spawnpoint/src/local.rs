@@ -150,6 +150,8 @@ impl Embedded {
             subnet: None,
             program: "/proc/self/exe".into(),
             pool: POOL,
+            users: config.oci.users(),
+            disk: config.oci.disk(),
         };
         match OciEngine::open(oci, store).await {
             Ok(engine) => {

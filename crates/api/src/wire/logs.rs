@@ -185,8 +185,11 @@ mod tests {
     }
 
     fn body(bytes: &[u8], crash: Option<&[u8]>, format: LogFormat) -> (usize, Value) {
-        let crash =
-            crash.map(|bytes| Crash { exit: Exit { code: 139, oom: false }, log: log(bytes), restarts: 3 });
+        let crash = crash.map(|bytes| Crash {
+            exit: Exit { code: 139, oom: false, disk: false },
+            log: log(bytes),
+            restarts: 3,
+        });
         let logs = ContainerLogs { log: log(bytes), crash, link: Some("https://s3.test/?a=\"".repeat(50)) };
         let text = to_json(&ContainerLogsBody::of(logs, format));
         (text.len(), serde_json::from_str(&text).unwrap())

@@ -1,9 +1,12 @@
 //! A real engine, a real game image, and somebody who plays the metadata service.
 
+#[path = "../../../driver/tests/support/machine.rs"]
+#[expect(dead_code, reason = "links and owners in images are tried elsewhere")]
+mod machine;
+
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::net::Ipv4Addr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -12,11 +15,11 @@ use bollard::Docker;
 use bollard::query_parameters::{
     ListImagesOptions, ListNetworksOptions, RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder,
 };
+use machine::{MetadataStandIn, Programs, host_address};
 use parking_lot::Mutex;
 use spawnpoint_driver::testkit::{Program, RealWorld, Subject, own_installation};
 use spawnpoint_driver::{Driver, DriverError, PortPublish, Security, WorkloadSpec};
 use spawnpoint_driver_docker::guard::Guard;
-use spawnpoint_driver_docker::image_archive::SingleBinaryImage;
 use spawnpoint_driver_docker::{DockerDriver, DockerEngine, Endpoint, EngineConfig, names};
 use spawnpoint_model::units::Resources;
 use spawnpoint_model::{CpuUnits, HostId, InstallationId, MemoryMib, Plaintext, Transport};
@@ -30,7 +33,7 @@ pub fn callback_port() -> u16 {
 pub struct World {
     pub client: Docker,
     pub image: String,
-    game: Vec<u8>,
+    programs: Programs,
     engines: Mutex<HashMap<InstallationId, Arc<DockerEngine>>>,
     images: Mutex<Vec<String>>,
     next_image: AtomicU32,
@@ -50,18 +53,17 @@ impl World {
             }
         };
         sweep_up_after_killed_runs(&client).await;
-        let binary = build_game();
-        let game = std::fs::read(&binary).unwrap();
+        let programs = Programs::build();
         let image = format!("spawnpoint-test/game:{}", std::process::id());
         let mut world = Self {
             client,
             image: image.clone(),
-            game,
+            metadata: MetadataStandIn::put_up(&programs.path),
+            programs,
             engines: Mutex::default(),
             images: Mutex::default(),
             next_image: AtomicU32::new(1),
             gateway: Ipv4Addr::UNSPECIFIED,
-            metadata: MetadataStandIn::put_up(&binary),
         };
         world.load(&image).await.unwrap();
         world.gateway = world.engine(&own_installation()).unwrap().gateway().await.unwrap();
@@ -112,7 +114,7 @@ impl World {
 
     /// The program of the image.
     pub fn game(&self) -> &[u8] {
-        &self.game
+        &self.programs.game
     }
 
     /// Lets [`Self::close`] remove an image.
@@ -122,9 +124,7 @@ impl World {
 
     async fn load(&self, reference: &str) -> Result<(), DriverError> {
         self.images.lock().push(reference.to_owned());
-        let image = SingleBinaryImage { reference, binary: &self.game, file_name: "game", labels: &[] };
-        let archive = image.archive().map_err(|error| DriverError::Internal(error.to_string()))?;
-        self.engine(&own_installation())?.load_image(archive).await
+        self.engine(&own_installation())?.load_image(self.programs.archive(reference)).await
     }
 
     /// Takes everything away again.
@@ -178,77 +178,6 @@ impl Subject for World {
             metadata: self.metadata.as_ref().map(|_| MetadataStandIn::ADDRESS),
         })
     }
-}
-
-/// The address that this machine would send from. Nothing is sent.
-fn host_address() -> IpAddr {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
-    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).unwrap();
-    socket.local_addr().unwrap().ip()
-}
-
-/// Builds the game server as the product does: alone, static.
-fn build_game() -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../game/src/main.rs");
-    let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("game-{}", std::process::id()));
-    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let arguments =
-        ["-C", "target-feature=+crt-static", "-C", "opt-level=s", "-C", "panic=abort", "--edition", "2024"];
-    let status = Command::new(rustc).args(arguments).arg(source).arg("-o").arg(&output).status().unwrap();
-    assert!(status.success(), "the game server does not build by itself");
-    output
-}
-
-/// Listens on 169.254.169.254:80 in a network of its own, behind a pair of interfaces.
-struct MetadataStandIn {
-    server: Child,
-    name: String,
-}
-
-impl MetadataStandIn {
-    const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), 80);
-
-    fn put_up(game: &Path) -> Option<Self> {
-        let name = format!("spm{}", std::process::id());
-        let inner = format!("{name}i");
-        let steps: [&[&str]; 7] = [
-            &["netns", "add", &name],
-            &["link", "add", &name, "type", "veth", "peer", "name", &inner],
-            &["link", "set", &inner, "netns", &name],
-            &["addr", "add", "169.254.169.253/30", "dev", &name],
-            &["link", "set", &name, "up"],
-            &["-n", &name, "addr", "add", "169.254.169.254/30", "dev", &inner],
-            &["-n", &name, "link", "set", &inner, "up"],
-        ];
-        for step in steps {
-            if !ip(step) {
-                println!("no stand-in for the metadata service here: ip {} failed", step.join(" "));
-                ip(&["netns", "del", &name]);
-                return None;
-            }
-        }
-        let server = Command::new("ip")
-            .args(["netns", "exec", &name])
-            .arg(game)
-            .env("GAME_PORT", "80")
-            .stdout(Stdio::null())
-            .spawn()
-            .ok()?;
-        Some(Self { server, name })
-    }
-}
-
-impl Drop for MetadataStandIn {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
-        ip(&["link", "del", &self.name]);
-        ip(&["netns", "del", &self.name]);
-    }
-}
-
-fn ip(arguments: &[&str]) -> bool {
-    Command::new("ip").args(arguments).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
 /// Runs that were killed could not clear up. Their installation names their process.

@@ -1,16 +1,21 @@
 //! The embedded runtime, a real game image, and somebody who plays the metadata service.
 
+#[path = "../../../driver/tests/support/machine.rs"]
+pub mod machine;
+
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
-use sha2::{Digest as _, Sha256};
+use machine::{MetadataStandIn, Picture, Programs, host_address};
 use spawnpoint_driver::testkit::{Program, RealWorld, Subject, own_installation};
 use spawnpoint_driver::{Driver, DriverError, PortPublish, Security, WorkloadSpec};
+use spawnpoint_driver_oci::disk::DiskBounds;
+use spawnpoint_driver_oci::users::UserRange;
 use spawnpoint_driver_oci::{ImageStore, OciConfig, OciDriver, OciEngine, host, short};
 use spawnpoint_model::units::Resources;
 use spawnpoint_model::{CpuUnits, HostId, InstallationId, MemoryMib, Plaintext, Transport};
@@ -25,7 +30,9 @@ pub struct World {
     pub image: String,
     pub dir: tempfile::TempDir,
     pub store: ImageStore,
-    game: Vec<u8>,
+    pub programs: Programs,
+    /// Whether containers have users of their own.
+    users: Option<UserRange>,
     engines: tokio::sync::Mutex<HashMap<InstallationId, Arc<OciEngine>>>,
     next_image: AtomicU32,
     gateway: Ipv4Addr,
@@ -35,6 +42,15 @@ pub struct World {
 impl World {
     /// `None`, after saying why, if it cannot run here.
     pub async fn open() -> Option<Arc<Self>> {
+        Self::open_with(None).await
+    }
+
+    /// The same, with containers that have users of their own.
+    pub async fn open_with_users() -> Option<Arc<Self>> {
+        Self::open_with(Some(UserRange::of_this_host())).await
+    }
+
+    async fn open_with(users: Option<UserRange>) -> Option<Arc<Self>> {
         if let Err(why) = host::check() {
             assert!(std::env::var_os("SPAWNPOINT_REQUIRE_DOCKER").is_none(), "{why}");
             println!("skipped: {why}");
@@ -42,17 +58,17 @@ impl World {
         }
         sweep_up_after_killed_runs().await;
         let dir = tempfile::tempdir().unwrap();
-        let binary = build_game();
-        let game = std::fs::read(&binary).unwrap();
+        let programs = Programs::build();
         let store = ImageStore::open(dir.path().join("images")).unwrap();
         let mut world = Self {
             image: format!("spawnpoint-test/game:{}", std::process::id()),
             store,
-            game,
+            metadata: MetadataStandIn::put_up(&programs.path),
+            programs,
+            users,
             engines: tokio::sync::Mutex::default(),
             next_image: AtomicU32::new(1),
             gateway: Ipv4Addr::UNSPECIFIED,
-            metadata: MetadataStandIn::put_up(&binary),
             dir,
         };
         world.load(&world.image).unwrap();
@@ -78,6 +94,8 @@ impl World {
             subnet: None,
             program: env!("CARGO_BIN_EXE_spawnpoint-oci-zygote").into(),
             pool: 2,
+            users: self.users,
+            disk: DiskBounds::default(),
         }
     }
 
@@ -138,9 +156,16 @@ impl World {
     fn load(&self, reference: &str) -> Result<(), DriverError> {
         let internal = |error: &dyn std::fmt::Display| DriverError::Internal(error.to_string());
         let file = self.dir.path().join(format!("{}.tar", self.next_image.fetch_add(1, Ordering::Relaxed)));
-        std::fs::write(&file, archive(reference, &self.game)).map_err(|error| internal(&error))?;
+        std::fs::write(&file, self.programs.archive(reference)).map_err(|error| internal(&error))?;
         self.store.import(&file, None).map_err(|error| internal(&error))?;
         Ok(())
+    }
+
+    /// Imports an image, as `docker save` would write it.
+    pub fn import(&self, picture: &Picture<'_>) {
+        let file = self.dir.path().join(format!("{}.tar", self.next_image.fetch_add(1, Ordering::Relaxed)));
+        std::fs::write(&file, picture.archive()).unwrap();
+        self.store.import(&file, None).unwrap();
     }
 
     /// Takes everything away again, and tells what is left.
@@ -218,112 +243,6 @@ impl Subject for World {
     }
 }
 
-/// The address that this machine would send from. Nothing is sent.
-fn host_address() -> IpAddr {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
-    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).unwrap();
-    socket.local_addr().unwrap().ip()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// An image of one program, as `docker save` writes it.
-fn archive(reference: &str, program: &[u8]) -> Vec<u8> {
-    let layer = tar_of(&[("game", program, 0o755)]);
-    let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
-    let config = format!(
-        r#"{{"architecture":"{architecture}","os":"linux","config":{{"Entrypoint":["/game"],"WorkingDir":"/"}},"rootfs":{{"type":"layers","diff_ids":["sha256:{}"]}}}}"#,
-        hex(&layer)
-    );
-    let name = format!("{}.json", hex(config.as_bytes()));
-    let manifest = format!(r#"[{{"Config":"{name}","RepoTags":["{reference}"],"Layers":["layer.tar"]}}]"#);
-    tar_of(&[
-        ("layer.tar", &layer, 0o644),
-        (&name, config.as_bytes(), 0o644),
-        ("manifest.json", manifest.as_bytes(), 0o644),
-    ])
-}
-
-fn tar_of(files: &[(&str, &[u8], u32)]) -> Vec<u8> {
-    let mut archive = tar::Builder::new(Vec::new());
-    for (name, bytes, mode) in files {
-        let mut header = tar::Header::new_ustar();
-        header.set_size(bytes.len() as u64);
-        header.set_mode(*mode);
-        header.set_mtime(0);
-        header.set_uid(0);
-        header.set_gid(0);
-        archive.append_data(&mut header, name, *bytes).unwrap();
-    }
-    archive.into_inner().unwrap()
-}
-
-/// Builds the game server as the product does: alone, static.
-fn build_game() -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../game/src/main.rs");
-    let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("game-{}", std::process::id()));
-    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let arguments =
-        ["-C", "target-feature=+crt-static", "-C", "opt-level=s", "-C", "panic=abort", "--edition", "2024"];
-    let status = Command::new(rustc).args(arguments).arg(source).arg("-o").arg(&output).status().unwrap();
-    assert!(status.success(), "the game server does not build by itself");
-    output
-}
-
-/// Listens on 169.254.169.254:80 in a network of its own, behind a pair of interfaces.
-struct MetadataStandIn {
-    server: Child,
-    name: String,
-}
-
-impl MetadataStandIn {
-    const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), 80);
-
-    fn put_up(game: &Path) -> Option<Self> {
-        let name = format!("spm{}", std::process::id());
-        let inner = format!("{name}i");
-        let steps: [&[&str]; 7] = [
-            &["netns", "add", &name],
-            &["link", "add", &name, "type", "veth", "peer", "name", &inner],
-            &["link", "set", &inner, "netns", &name],
-            &["addr", "add", "169.254.169.253/30", "dev", &name],
-            &["link", "set", &name, "up"],
-            &["-n", &name, "addr", "add", "169.254.169.254/30", "dev", &inner],
-            &["-n", &name, "link", "set", &inner, "up"],
-        ];
-        for step in steps {
-            if !ip(step) {
-                println!("no stand-in for the metadata service here: ip {} failed", step.join(" "));
-                ip(&["netns", "del", &name]);
-                return None;
-            }
-        }
-        let server = Command::new("ip")
-            .args(["netns", "exec", &name])
-            .arg(game)
-            .env("GAME_PORT", "80")
-            .stdout(Stdio::null())
-            .spawn()
-            .ok()?;
-        Some(Self { server, name })
-    }
-}
-
-impl Drop for MetadataStandIn {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
-        ip(&["link", "del", &self.name]);
-        ip(&["netns", "del", &self.name]);
-    }
-}
-
-fn ip(arguments: &[&str]) -> bool {
-    Command::new("ip").args(arguments).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
-}
-
 /// Runs that were killed could not clear up. Their installation names their process.
 async fn sweep_up_after_killed_runs() {
     for entry in std::fs::read_dir("/run").unwrap().flatten() {
@@ -349,6 +268,8 @@ async fn sweep_up_after_killed_runs() {
             subnet: None,
             program: env!("CARGO_BIN_EXE_spawnpoint-oci-zygote").into(),
             pool: 1,
+            users: None,
+            disk: DiskBounds::default(),
         };
         let store = ImageStore::open(dir.path().join("images")).unwrap();
         if let Ok(engine) = OciEngine::open(config, store).await {

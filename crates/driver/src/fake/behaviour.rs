@@ -148,14 +148,14 @@ impl Behaviour {
         } else if let Some(rest) = after("exit-") {
             let (code, delay) = rest.split_once("-after-").unwrap_or((rest, "0s"));
             if let (Ok(code), Some(delay)) = (code.parse(), time(delay)) {
-                self.exit = Some((delay, Exit { code, oom: false }));
+                self.exit = Some((delay, Exit { code, oom: false, disk: false }));
             }
         }
     }
 }
 
 /// What the kernel leaves behind when it ends a process for its memory.
-const OOM: Exit = Exit { code: 137, oom: true };
+const OOM: Exit = Exit { code: 137, oom: true, disk: false };
 
 fn time(text: &str) -> Option<Duration> {
     if let Some(millis) = text.strip_suffix("ms") {
@@ -179,7 +179,7 @@ mod tests {
     fn words_stand_in_name_and_tag_and_may_be_combined() {
         let it = Behaviour::of_image("fake/ignore-term:start-delay-500ms.exit-3-after-2s_listen-delay-40ms");
         assert_eq!(it.start_delay, Duration::from_millis(500));
-        assert_eq!(it.exit, Some((Duration::from_secs(2), Exit { code: 3, oom: false })));
+        assert_eq!(it.exit, Some((Duration::from_secs(2), Exit { code: 3, oom: false, disk: false })));
         assert_eq!(it.listen_after, Some(Duration::from_millis(40)));
         assert_eq!(it.on_term, None);
     }

@@ -433,7 +433,7 @@ impl FakeEngine {
                 return;
             }
             if let Some((delay, code)) = workload.image.behaviour.on_term {
-                workload.end_at(now + delay, Exit { code, oom: false });
+                workload.end_at(now + delay, Exit { code, oom: false, disk: false });
             }
             if self.config.host_deadlines {
                 workload.end_at(now + grace, SIGKILLED);

@@ -119,7 +119,7 @@ on_both! {
         let filters = [tags(FilterType::Any, &["old"])];
         for id in &all[..4] {
             let workload = world.view(*id).await.deployment.workload();
-            world.hosts.iter().for_each(|host| host.kill(workload, Exit { code: 0, oom: false }));
+            world.hosts.iter().for_each(|host| host.kill(workload, Exit { code: 0, oom: false, disk: false }));
         }
         let singles = futures_util::future::join_all(all[4..8].iter().map(|id| world.stop(*id)));
         let bulk = || world.engine.bulk_stop(&world.admin, &filters);

@@ -152,7 +152,7 @@ on_both! {
         world.create_version("arena", "dies", "fake/game:never-listens.exit-3-after-50ms", |_| {}).await;
         let id = world.deploy("dies").await;
         let view = world.until(id, Status::Error).await;
-        assert_eq!(view.deployment.state.exit, Some(Exit { code: 3, oom: false }));
+        assert_eq!(view.deployment.state.exit, Some(Exit { code: 3, oom: false, disk: false }));
     }
 
     async fn preferred_hosts_are_taken_in_order(world: &mut World) {

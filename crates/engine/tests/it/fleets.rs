@@ -162,7 +162,7 @@ on_both! {
             let victim = all.iter().find(|row| row.status() == Status::Ready).unwrap();
             let host = &world.hosts[workload(world, victim)];
             match round % 4 {
-                0 => host.kill(victim.workload(), Exit { code: 137, oom: false }),
+                0 => host.kill(victim.workload(), Exit { code: 137, oom: false, disk: false }),
                 1 => host.forget(victim.workload()),
                 2 => drop(world.stop(victim.id).await),
                 _ => world.crash_and_restart().await,

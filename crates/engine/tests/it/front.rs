@@ -69,7 +69,7 @@ on_both! {
         describe(world).await;
         let id = world.deploy_ready("tls").await;
         let first = world.view(id).await.deployment.workload();
-        world.hosts.iter().for_each(|host| host.kill(first, Exit { code: 1, oom: false }));
+        world.hosts.iter().for_each(|host| host.kill(first, Exit { code: 1, oom: false, disk: false }));
         world.eventually("a second attempt is open", async || {
             world.clock.advance(Duration::from_millis(200));
             let open = world.front.open.lock().clone();

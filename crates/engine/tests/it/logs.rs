@@ -46,7 +46,7 @@ fn text(log: &KeptLog) -> String {
 }
 
 fn exit(code: i32) -> Exit {
-    Exit { code, oom: false }
+    Exit { code, oom: false, disk: false }
 }
 
 on_both! {

@@ -80,7 +80,7 @@ on_both! {
         let first = world.workload(id).await;
         world.uses(first, 1_000_000, 5000, 10 * MIB);
         world.sample(id, Duration::from_secs(2)).await;
-        world.hosts.iter().for_each(|host| host.kill(first, Exit { code: 1, oom: false }));
+        world.hosts.iter().for_each(|host| host.kill(first, Exit { code: 1, oom: false, disk: false }));
         world.eventually("it runs again", async || {
             world.clock.advance(Duration::from_millis(200));
             let row = world.view(id).await.deployment;

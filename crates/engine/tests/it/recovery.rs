@@ -30,7 +30,7 @@ on_both! {
         world.eventually("the first webhook arrives", async || world.arrived() == ["/ready"]).await;
         world.engine.shut_down(Duration::from_secs(5)).await;
         let workload = world.view(id).await.deployment.workload();
-        world.hosts.iter().for_each(|host| host.kill(workload, Exit { code: 4, oom: false }));
+        world.hosts.iter().for_each(|host| host.kill(workload, Exit { code: 4, oom: false, disk: false }));
         world.crash_and_restart().await;
         let view = world.until(id, Status::Terminated).await;
         assert_eq!(view.deployment.state.exit.map(|e| e.code), Some(4));

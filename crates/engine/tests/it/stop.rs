@@ -114,7 +114,7 @@ on_both! {
         let before = world.view(always).await.deployment;
         for id in [always, once] {
             let workload = world.view(id).await.deployment.workload();
-            world.hosts.iter().for_each(|host| host.kill(workload, Exit { code: 9, oom: false }));
+            world.hosts.iter().for_each(|host| host.kill(workload, Exit { code: 9, oom: false, disk: false }));
         }
         let ended = world.until(once, Status::Terminated).await.deployment;
         assert_eq!((ended.state.phase.clone(), ended.state.exit.map(|e| e.code)), (Phase::Terminated(StopCause::Exited), Some(9)));

@@ -114,7 +114,9 @@ impl World {
         match self.containers.iter().find(|(attempt, _)| *attempt == self.row.state.attempt) {
             None => Observation::Absent,
             Some((_, Container::Running)) => Observation::Running { listening: true },
-            Some((_, Container::Exited(code))) => Observation::Exited(Exit { code: *code, oom: false }),
+            Some((_, Container::Exited(code))) => {
+                Observation::Exited(Exit { code: *code, oom: false, disk: false })
+            }
         }
     }
 

@@ -104,7 +104,8 @@ fn a_stopped_deployment_is_terminated_only_when_its_host_says_that_nothing_is_le
     let (stopping, _) = step(&asked, Observation::Nothing, at(10));
     assert_eq!(step(&stopping, Observation::Unreachable, at(99)).1.action, Action::Poll);
     assert_eq!(step(&stopping, Observation::Running { listening: true }, at(15)).1.action, Action::Remove);
-    let (noted, decision) = step(&stopping, Observation::Exited(Exit { code: 0, oom: false }), at(11));
+    let (noted, decision) =
+        step(&stopping, Observation::Exited(Exit { code: 0, oom: false, disk: false }), at(11));
     assert_eq!((noted.state.exit.map(|e| e.code), decision.action), (Some(0), Action::Remove));
     let (ended, decision) = step(&noted, Observation::Absent, at(12));
     assert_eq!(ended.state.phase, Phase::Terminated(StopCause::User));
@@ -115,7 +116,7 @@ fn a_stopped_deployment_is_terminated_only_when_its_host_says_that_nothing_is_le
 
 #[test]
 fn a_process_that_ends_is_restarted_as_its_policy_says() {
-    let exit = |code| Observation::Exited(Exit { code, oom: false });
+    let exit = |code| Observation::Exited(Exit { code, oom: false, disk: false });
     let with = |policy| {
         let mut row = ready_row();
         std::sync::Arc::make_mut(&mut row.spec).restart_policy = policy;
@@ -134,7 +135,8 @@ fn a_process_that_ends_is_restarted_as_its_policy_says() {
 
 #[test]
 fn a_restart_stays_ready_for_users_and_takes_a_new_attempt_after_a_pause() {
-    let (stopping, _) = step(&ready_row(), Observation::Exited(Exit { code: 1, oom: false }), at(5));
+    let (stopping, _) =
+        step(&ready_row(), Observation::Exited(Exit { code: 1, oom: false, disk: false }), at(5));
     assert_eq!(stopping.status(), Status::Ready);
     let (starting, decision) = step(&stopping, Observation::Absent, at(5));
     assert_eq!((starting.status(), starting.state.attempt, decision.release), (Status::Ready, 2, false));
@@ -145,15 +147,30 @@ fn a_restart_stays_ready_for_users_and_takes_a_new_attempt_after_a_pause() {
 }
 
 #[test]
+fn who_wrote_more_than_its_host_allows_is_in_error_and_told_so_whatever_its_restart_policy() {
+    let exit = Observation::Exited(Exit { code: 137, oom: false, disk: true });
+    for policy in [RestartPolicy::Always, RestartPolicy::OnFailure, RestartPolicy::Never] {
+        let mut row = ready_row();
+        std::sync::Arc::make_mut(&mut row.spec).restart_policy = policy;
+        let (row, decision) = step(&row, exit.clone(), at(10));
+        let Phase::Stopping(After::Fail(failure)) = &row.state.phase else { panic!("{:?}", row.state.phase) };
+        assert_eq!(failure.kind, FailureKind::DiskFull);
+        assert!(failure.detail.contains("file system"), "{}", failure.detail);
+        assert_eq!(decision.webhooks, [WebhookEvent::Error]);
+    }
+}
+
+#[test]
 fn a_crash_loop_ends_in_error_after_its_budget() {
     let mut row = ready_row();
     for round in 0..Rules::default().restarts_max {
-        row = step(&row, Observation::Exited(Exit { code: 1, oom: false }), at(10)).0;
+        row = step(&row, Observation::Exited(Exit { code: 1, oom: false, disk: false }), at(10)).0;
         assert_eq!(row.state.phase, Phase::Stopping(After::Restart), "round {round}");
         row = step(&row, Observation::Absent, at(10)).0;
         row = step(&row, Observation::Running { listening: true }, at(100)).0;
     }
-    let (row, decision) = step(&row, Observation::Exited(Exit { code: 137, oom: true }), at(110));
+    let (row, decision) =
+        step(&row, Observation::Exited(Exit { code: 137, oom: true, disk: false }), at(110));
     assert_eq!(row.failure().map(|f| f.kind), Some(FailureKind::CrashLoop));
     assert!(row.failure().unwrap().detail.contains("OOM killed"));
     assert_eq!(decision.webhooks, [WebhookEvent::Error]);
@@ -271,7 +288,7 @@ fn a_fleets_deployment_is_proven_by_time_and_by_what_others_do_to_it() {
     let mut once = seats.clone();
     std::sync::Arc::make_mut(&mut once.spec).restart_policy = RestartPolicy::Never;
     let exits = |code| {
-        let seen = Observation::Exited(Exit { code, oom: false });
+        let seen = Observation::Exited(Exit { code, oom: false, disk: false });
         decide(&once, &seen, at(1), &rules).next.unwrap().state.proven
     };
     assert!(exits(137), "it was killed");

@@ -21,7 +21,7 @@ fn log(n: u64, attempt: u32, pieces: &[u8]) -> KeptLog {
 on_both! {
     async fn a_log_is_kept_as_it_was_given_and_once_an_attempt(world: &World) {
         world.insert(&deployment(1)).await;
-        let exit = Some(Exit { code: 137, oom: true });
+        let exit = Some(Exit { code: 137, oom: true, disk: false });
         let first = KeptLog { exit, crashed: true, ..log(1, 1, &[0, 255, 10]) };
         world.commit(|tx| tx.keep_log(&first)).await.unwrap();
         assert_eq!(world.store.kept_logs(id(1)).await, Ok(vec![first.clone()]));

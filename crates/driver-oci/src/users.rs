@@ -1,0 +1,248 @@
+//! Users of containers that are nobody on the host: a user namespace for each container, with a block of ids of its own, and the
+//! files of its image seen through it.
+//!
+//! ```text
+//! on the disk          in the container         on the host
+//! 0      (root)   ◀──  0                   ──▶  first
+//! 65535           ◀──  65535               ──▶  first + 65535
+//!         └── mounts of the layers and of what is written, with mapped owners ──┘
+//! ```
+//!
+//! The other namespaces stay the host's: not even all abilities of root in its own user namespace give a container power over its
+//! network, its mounts or its name. Layers are shared by all containers, whatever their block is: nothing is copied or owned anew.
+//!
+//! Entry points: [`UserRange::parse`], [`probe`] once, [`Block::take`] for each slot.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags};
+use rustix::process::{WaitId, WaitIdOptions};
+
+use crate::sys;
+
+/// Ids of one container.
+pub const BLOCK: u32 = 65_536;
+/// Above this, ids are not ids everywhere.
+const ID_MAX: u32 = i32::MAX as u32;
+/// Beyond what distributions give to users and systemd to its containers.
+const FIRST: u32 = 0x7000_0000;
+/// A block that is free is looked for so often; then one is shared.
+const TRIES: u32 = 4096;
+/// Where blocks are held, in the folder for what runs.
+pub const FOLDER: &str = "users";
+/// Whose entries of `/etc/subuid` and `/etc/subgid` are taken, if they are there.
+const OWNERS: [&str; 2] = ["spawnpoint", "root"];
+
+/// Ids of the host that containers may have, and nobody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UserRange {
+    first: u32,
+    blocks: u32,
+}
+
+impl fmt::Display for UserRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.first, u64::from(self.blocks) * u64::from(BLOCK))
+    }
+}
+
+impl UserRange {
+    /// `first:count`, for instance `1879048192:65536000`.
+    ///
+    /// # Errors
+    /// A sentence that says what is allowed.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let refused = || {
+            format!(
+                "{text:?} is no range of user ids: write \"FIRST:COUNT\" with a first of at least {BLOCK}, a count of at least {BLOCK}, and nothing above {ID_MAX}"
+            )
+        };
+        let (first, count) = text.split_once(':').ok_or_else(refused)?;
+        let (Ok(first), Ok(count)) = (first.trim().parse::<u32>(), count.trim().parse::<u32>()) else {
+            return Err(refused());
+        };
+        let end = u64::from(first) + u64::from(count);
+        if first < BLOCK || count < BLOCK || end > u64::from(ID_MAX) {
+            return Err(refused());
+        }
+        Ok(Self { first, blocks: count / BLOCK })
+    }
+
+    /// What this host has set aside for us in `/etc/subuid` and `/etc/subgid`, else a range that nobody gives out.
+    #[must_use]
+    pub fn of_this_host() -> Self {
+        let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        let unclaimed = Self { first: FIRST, blocks: (ID_MAX - FIRST) / BLOCK };
+        Self::set_aside(&read("/etc/subuid"), &read("/etc/subgid")).unwrap_or(unclaimed)
+    }
+
+    /// The first entry `name:first:count` of ours that both files have.
+    fn set_aside(users: &str, groups: &str) -> Option<Self> {
+        let entries = |text: &str| {
+            let own = |line: &str| {
+                let (name, range) = line.split_once(':')?;
+                OWNERS.contains(&name).then(|| Self::parse(range).ok()).flatten()
+            };
+            text.lines().filter_map(own).collect::<Vec<_>>()
+        };
+        let groups = entries(groups);
+        entries(users).into_iter().find(|range| groups.contains(range))
+    }
+}
+
+/// The ids of one container.
+pub struct Block {
+    /// What root inside is outside.
+    pub first: u32,
+    /// The namespace.
+    pub namespace: OwnedFd,
+    /// Held for as long as the supervisor lives; `None`: it is shared, since all were taken.
+    _lock: Option<File>,
+}
+
+impl Block {
+    /// Takes a block, and makes a namespace of it. Looks from the number on, so that two seldom ask for the same.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn take(run: &Path, range: UserRange, number: u32) -> io::Result<Self> {
+        let folder = run.join(FOLDER);
+        let lock = |index: u32| -> io::Result<Option<File>> {
+            let file = File::create(folder.join(index.to_string()))?;
+            match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => Ok(Some(file)),
+                Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+                Err(error) => Err(error.into()),
+            }
+        };
+        let start = number % range.blocks;
+        let mut taken = (start, None);
+        for step in 0..range.blocks.min(TRIES) {
+            let index = (start + step) % range.blocks;
+            if let Some(file) = lock(index)? {
+                taken = (index, Some(file));
+                break;
+            }
+        }
+        let first = range.first + taken.0 * BLOCK;
+        Ok(Self { first, namespace: make(first)?, _lock: taken.1 })
+    }
+
+    /// A folder as the container's users own it, mounted at an empty folder. What is on the disk stays as it is.
+    ///
+    /// # Errors
+    /// The kernel or the file system cannot do that.
+    pub fn shifted(&self, folder: &Path, at: &Path) -> io::Result<OwnedFd> {
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        let tree = rustix::mount::open_tree(rustix::fs::CWD, folder, flags)?;
+        sys::map_owners(tree.as_fd(), self.namespace.as_fd())?;
+        // Older kernels make overlays of mounts that have a place only.
+        let from_itself = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        rustix::mount::move_mount(&tree, "", rustix::fs::CWD, at, from_itself)?;
+        Ok(tree)
+    }
+}
+
+/// A user namespace with one block of ids. It lives for as long as somebody has it open.
+fn make(first: u32) -> io::Result<OwnedFd> {
+    let (waits, release) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let new = u64::try_from(libc::CLONE_NEWUSER).map_err(io::Error::other)?;
+    let Some(child) = sys::split(new, None)? else {
+        drop(release);
+        // Nothing is ever written: it ends with the one who made it, or when it is no longer needed.
+        let _ = rustix::io::read(&waits, &mut [0; 1]);
+        sys::leave(0)
+    };
+    drop(waits);
+    let proc = Path::new("/proc").join(child.pid.to_string());
+    let map = format!("0 {first} {BLOCK}\n");
+    let mapped = fs::write(proc.join("uid_map"), &map).and_then(|()| fs::write(proc.join("gid_map"), &map));
+    let namespace = mapped.and_then(|()| Ok(OwnedFd::from(File::open(proc.join("ns/user"))?)));
+    drop(release);
+    rustix::process::waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED)?;
+    namespace
+}
+
+/// Tries everything once, in a folder of the file system in question. To be called by a process with one thread that does nothing
+/// else: it leaves its mount namespace.
+///
+/// # Errors
+/// What this host cannot do, for people.
+pub fn probe(range: UserRange, dir: &Path) -> Result<(), String> {
+    let failed = |what: &'static str| move |error: io::Error| format!("user namespaces: {what}: {error}");
+    let place = dir.join(format!(".probe-{}", std::process::id()));
+    let folders = ["run/users", "box/upper", "box/work", "layer", "at/0", "at/1", "root"];
+    for folder in folders {
+        fs::create_dir_all(place.join(folder)).map_err(failed("a folder to try it in"))?;
+    }
+    let tried = (|| {
+        // SAFETY: this process has one thread, and relies on no mount.
+        unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }
+            .map_err(|error| failed("mounts")(error.into()))?;
+        rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+            .map_err(|error| failed("mounts")(error.into()))?;
+        let block = Block::take(&place.join("run"), range, 0)
+            .map_err(failed("the kernel makes none (user.max_user_namespaces?)"))?;
+        let unmapped = "this file system does not map owners (ext4, xfs or btrfs is needed)";
+        let layer = block.shifted(&place.join("layer"), &place.join("at/0")).map_err(failed(unmapped))?;
+        let own = block.shifted(&place.join("box"), &place.join("at/1")).map_err(failed(unmapped))?;
+        sys::own_new_files(block.first).map_err(failed("file ids"))?;
+        let options = format!(
+            "lowerdir=/proc/self/fd/{},upperdir=/proc/self/fd/{1}/upper,workdir=/proc/self/fd/{1}/work",
+            layer.as_raw_fd(),
+            own.as_raw_fd()
+        );
+        let options = std::ffi::CString::new(options).map_err(|error| error.to_string())?;
+        let root = place.join("root");
+        rustix::mount::mount("overlay", &root, "overlay", MountFlags::NODEV, &*options).map_err(|error| {
+            failed("no overlay over mapped owners (Linux 5.19 or later is needed)")(error.into())
+        })?;
+        let owner = |path: &Path| fs::metadata(path).map(|found| found.uid());
+        fs::write(root.join("file"), "x").map_err(failed("writing"))?;
+        let seen = owner(&root.join("file")).map_err(failed("reading"))?;
+        let kept = owner(&place.join("box/upper/file")).map_err(failed("reading"))?;
+        if (seen, kept) == (block.first, 0) {
+            Ok(())
+        } else {
+            Err(format!("user namespaces: a file of root is owned by {seen} above and {kept} below"))
+        }
+    })();
+    // Its mounts are in a namespace that ends with this process; the folders below them are free outside.
+    let _ = rustix::mount::unmount(place.join("root"), rustix::mount::UnmountFlags::DETACH);
+    for at in ["at/0", "at/1"] {
+        let _ = rustix::mount::unmount(place.join(at), rustix::mount::UnmountFlags::DETACH);
+    }
+    let _ = fs::remove_dir_all(&place);
+    tried
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_read_as_it_is_written() {
+        let range = UserRange::parse("100000:200000").unwrap();
+        assert_eq!(range, UserRange { first: 100_000, blocks: 3 });
+        assert_eq!(UserRange::parse(&range.to_string()).unwrap(), range);
+        assert!(UserRange::of_this_host().blocks > 0);
+        for bad in ["", "100000", "0:65536", "100000:65535", "2147483647:65536", "a:b", "-1:65536", "1:2:3"] {
+            let error = UserRange::parse(bad).unwrap_err();
+            assert!(error.contains("FIRST:COUNT") && error.contains(bad), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_the_host_has_set_aside_is_taken_where_both_files_have_it() {
+        let users = "somebody:100000:65536\nroot:300000:65536\nspawnpoint:500000:131072\n";
+        let both = UserRange::set_aside(users, "spawnpoint:500000:131072\n");
+        assert_eq!(both, Some(UserRange { first: 500_000, blocks: 2 }));
+        assert_eq!(UserRange::set_aside(users, "somebody:100000:65536\n"), None);
+        assert_eq!(UserRange::set_aside("root:300000:1000\n", "root:300000:1000\n"), None);
+    }
+}
