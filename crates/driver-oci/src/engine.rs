@@ -15,8 +15,8 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -25,7 +25,7 @@ use spawnpoint_driver::bulkhead::Bulkhead;
 use spawnpoint_images::Store;
 use spawnpoint_model::{Cidr, InstallationId, WorkloadId};
 use spawnpoint_network::{Network, NetworkConfig, Unsupported};
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 
 use crate::cgroup::Hierarchies;
 use crate::client::Client;
@@ -72,7 +72,7 @@ pub struct OciEngine {
     pub(crate) processes: Mutex<HashMap<WorkloadId, records::StateRecord>>,
     locks: Mutex<HashMap<WorkloadId, Arc<tokio::sync::Mutex<()>>>>,
     trash: AtomicU64,
-    watching: tokio::task::JoinHandle<()>,
+    watching: Vec<tokio::task::JoinHandle<()>>,
 }
 
 /// The first eight letters and digits of an installation's id: short enough for names of kernel objects.
@@ -137,9 +137,10 @@ impl OciEngine {
         let client = Client::new(config.program.clone(), options);
         client.ready().await.map_err(|error| Unsupported(error.to_string()))?;
         let (hints, _) = broadcast::channel(HINTS);
-        let watching = crate::watch::follow(&config.run.join("hints"), hints.clone())
+        let lost = Arc::new(Notify::new());
+        let watching = crate::watch::follow(&config.run.join("hints"), hints.clone(), Arc::clone(&lost))
             .map_err(|error| Unsupported(format!("inotify: {error}")))?;
-        let engine = Arc::new(Self {
+        let engine = Arc::new_cyclic(|own| Self {
             images,
             network,
             client,
@@ -149,10 +150,11 @@ impl OciEngine {
             processes: Mutex::default(),
             locks: Mutex::default(),
             trash: AtomicU64::new(0),
-            watching,
+            watching: vec![watching, tokio::spawn(crate::janitor::replace_lost(Weak::clone(own), lost))],
             config,
         });
         engine.tidy().await;
+        engine.look_after_orphans().await;
         Ok(engine)
     }
 
@@ -258,7 +260,7 @@ impl OciEngine {
 
 impl Drop for OciEngine {
     fn drop(&mut self) {
-        self.watching.abort();
+        self.watching.iter().for_each(tokio::task::JoinHandle::abort);
     }
 }
 

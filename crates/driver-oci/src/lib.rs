@@ -25,6 +25,7 @@
     reason = "fork, clone3, exec and filters of system calls have no safe form; each block says why it is sound"
 )]
 
+mod adopt;
 mod cgroup;
 mod client;
 mod driver;

@@ -81,6 +81,11 @@ impl World {
         }
     }
 
+    /// The control plane is gone, as far as this world knows.
+    pub async fn forget(&self, installation: &InstallationId) {
+        self.engines.lock().await.remove(installation);
+    }
+
     /// A new engine over what there is, as after a restart of the control plane.
     pub async fn reopen(&self, installation: &InstallationId) -> Arc<OciEngine> {
         self.reopen_with(installation, |_| {}).await
