@@ -30,7 +30,7 @@ use tokio::sync::{Notify, broadcast};
 use crate::cgroup::Hierarchies;
 use crate::client::Client;
 use crate::zygote::{self, Options};
-use crate::{host, records};
+use crate::{at_work, host, leftovers, records};
 
 /// Starts and removals at once: beyond that they only slow each other down.
 const HEAVY_PLACES: usize = 32;
@@ -73,6 +73,8 @@ pub struct OciEngine {
     locks: Mutex<HashMap<WorkloadId, Arc<tokio::sync::Mutex<()>>>>,
     trash: AtomicU64,
     watching: Vec<tokio::task::JoinHandle<()>>,
+    /// Nobody else of this installation works here meanwhile.
+    _alone: fs::File,
 }
 
 /// The first eight letters and digits of an installation's id: short enough for names of kernel objects.
@@ -85,7 +87,13 @@ pub fn short(installation: &InstallationId) -> String {
 /// The folder for what runs that is used if nobody says: on a tmpfs where there is one.
 #[must_use]
 pub fn default_run_dir(installation: &InstallationId) -> PathBuf {
-    Path::new("/run").join(format!("spawnpoint-{}", short(installation)))
+    run_dir_in(Path::new(leftovers::RUN_DIR), installation)
+}
+
+/// The folder for what runs of an installation, in a folder of the operator's choice.
+#[must_use]
+pub fn run_dir_in(dir: &Path, installation: &InstallationId) -> PathBuf {
+    dir.join(format!("spawnpoint-{}", short(installation)))
 }
 
 /// A folder that is closed to other users of the machine.
@@ -114,6 +122,9 @@ impl OciEngine {
         ] {
             private(dir)?;
         }
+        let alone = at_work::begin(&config.run).await?;
+        at_work::move_in(&config).await?;
+        leftovers::sign(&config.run, &short)?;
         let network = Network::open(NetworkConfig {
             installation: config.installation.clone(),
             run_dir: config.run.join("net"),
@@ -152,6 +163,7 @@ impl OciEngine {
             trash: AtomicU64::new(0),
             watching: vec![watching, tokio::spawn(crate::janitor::replace_lost(Weak::clone(own), lost))],
             config,
+            _alone: alone,
         });
         engine.tidy().await;
         engine.look_after_orphans().await;

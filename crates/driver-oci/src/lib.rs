@@ -26,6 +26,7 @@
 )]
 
 mod adopt;
+mod at_work;
 mod cgroup;
 mod client;
 mod driver;
@@ -34,6 +35,7 @@ mod error;
 pub mod host;
 mod init;
 mod janitor;
+pub mod leftovers;
 mod log;
 mod logs;
 mod profile;
@@ -48,8 +50,9 @@ mod user;
 mod watch;
 mod zygote;
 
+pub use at_work::is_held;
 pub use driver::OciDriver;
-pub use engine::{OciConfig, OciEngine, default_run_dir, short};
+pub use engine::{OciConfig, OciEngine, default_run_dir, run_dir_in, short};
 pub use spawnpoint_images::Store as ImageStore;
 pub use spawnpoint_network::Unsupported;
 pub use zygote::zygote_main;

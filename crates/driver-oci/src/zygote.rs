@@ -41,7 +41,7 @@ pub const SOCKET: &str = "zygote.sock";
 /// What it writes when it waits for work.
 pub const READY: &str = "ready\n";
 /// Held by the one zygote of a folder.
-const LOCK: &str = "zygote.lock";
+pub const LOCK: &str = "zygote.lock";
 /// What it and its children complain of.
 const LOG: &str = "zygote.log";
 /// Folders that it needs beside them.

@@ -12,6 +12,7 @@
 
 mod added;
 mod beacons;
+mod embedded;
 mod env;
 mod fleets;
 mod kernel;
@@ -29,6 +30,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use spawnpoint_engine::image_tags::OwnRegistry;
 
+pub use embedded::Embedded;
 pub use env::Variables;
 pub use fleets::PrivateFleet;
 pub use kernel::KernelPorts;
@@ -68,6 +70,8 @@ pub struct Config {
     pub storage: Storage,
     /// Container registries.
     pub images: Images,
+    /// The embedded runtime of this machine.
+    pub embedded: Embedded,
     /// Positions of addresses.
     pub geo: Geo,
     /// What answers pings.
@@ -562,6 +566,7 @@ impl Config {
                 .map_err(|(name, problem)| Problem::at(format!("registry.{name}"), problem))?;
         }
         self.beacon.check()?;
+        self.embedded.check()?;
         if self.callback.port == 0 {
             return Err(Problem::at("callback.port", "must be a port from 1 to 65535"));
         }
