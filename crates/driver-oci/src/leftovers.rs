@@ -84,14 +84,16 @@ pub fn sign(run: &Path, id: &str) -> Result<(), Unsupported> {
 /// # Errors
 /// The machine's control groups cannot be read.
 pub async fn find(dir: &Path) -> Result<Vec<Leftover>, Unsupported> {
-    let mut all: BTreeMap<String, PathBuf> = BTreeMap::new();
+    let mut all = living();
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let run = entry.path();
         let is_ours = is_run_folder(&run) && (run.join("net").is_dir() || run.join("slots").is_dir());
         let name = entry.file_name().to_string_lossy().trim_start_matches(PREFIX).to_owned();
         if is_ours {
             let signed = fs::read_to_string(run.join(SIGN)).ok().map(|id| id.trim().to_owned());
-            all.insert(signed.filter(|id| !id.is_empty()).unwrap_or(name), run);
+            let of_zygote = || all.iter().find(|(_, known)| **known == run).map(|(id, _)| id.clone());
+            let id = signed.filter(|id| !id.is_empty()).or_else(of_zygote).unwrap_or(name);
+            all.entry(id).or_insert(run);
         }
     }
     for id in Hierarchies::find("leftovers").map_err(Unsupported)?.installations() {
@@ -102,6 +104,21 @@ pub async fn find(dir: &Path) -> Result<Vec<Leftover>, Unsupported> {
         found.push(look(id, run).await.map_err(Unsupported)?);
     }
     Ok(found)
+}
+
+/// The installations of zygotes and supervisors that run, wherever their folders are: of one whose control plane is at work
+/// there is always one.
+fn living() -> BTreeMap<String, PathBuf> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let lines = entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+    let place = |line: Vec<u8>| {
+        let line = String::from_utf8(line).ok()?;
+        let mut words = line.split('\0').skip(1);
+        (words.next()? == zygote::ARGUMENT).then_some(())?;
+        let (run, id) = (words.nth(1)?, words.next()?);
+        Some((id.to_owned(), PathBuf::from(run)))
+    };
+    lines.filter_map(place).collect()
 }
 
 fn client(id: &str, run: &Path) -> Client {

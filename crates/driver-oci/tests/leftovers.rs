@@ -43,6 +43,10 @@ async fn what_nobody_comes_back_for_is_taken_away_and_nothing_else() {
     assert!(left.networks >= 1);
     assert_eq!(leftovers::remove(&left, true).await, Err(Refused::AtWork));
 
+    // Wherever its folder is, it is found, and not taken for one that nobody looks after.
+    let from_afar = found(Path::new("/run"), &gone).await.unwrap();
+    assert_eq!(from_afar, expected);
+
     // Its control plane is gone, and a player may be on it.
     world.forget(&gone).await;
     let left = without_control_plane(&runs, &gone).await;

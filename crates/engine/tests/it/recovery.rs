@@ -108,7 +108,7 @@ on_both! {
         // Fifty ports for each: two on each of the three shared hosts, and there are no more.
         world.create_version("arena", "wide", "fake/game:ok", |input| {
             let one = input.ports.take().unwrap().remove(0);
-            let numbered = |n: u16| PortSpec { port: 7000 + n, name: Some(format!("port{n}").into()), ..one.clone() };
+            let numbered = |n: u16| PortSpec { port: 7000 + n, name: Some(format!("port{n}")), ..one.clone() };
             (input.ports, input.cpu, input.memory) = (Some((0..50).map(numbered).collect()), Some(256), Some(256));
         })
         .await;
