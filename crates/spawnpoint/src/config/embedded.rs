@@ -4,11 +4,12 @@ use std::net::Ipv4Addr;
 use std::path::{Component, PathBuf};
 
 use serde::Deserialize;
-use spawnpoint_driver_oci::leftovers::RUN_DIR;
 use spawnpoint_model::Cidr;
 
 use super::Problem;
 
+/// On a tmpfs on every machine that has one.
+const RUN_DIR: &str = "/run";
 /// Networks and supervisors that may be kept ready.
 const POOL_MAX: usize = 64;
 /// Prefixes of the network of containers.
