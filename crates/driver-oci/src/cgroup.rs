@@ -16,6 +16,8 @@ use std::time::Duration;
 
 use spawnpoint_driver::Stats;
 
+use crate::leftovers::PREFIX;
+
 /// What is limited and cannot be done without.
 const NEEDED: [&str; 3] = ["cpu", "memory", "pids"];
 /// What is used where it is there.
@@ -233,6 +235,22 @@ impl Hierarchies {
         names.sort_unstable();
         names.dedup();
         names.retain(|name| name != SHELTER);
+        names
+    }
+
+    /// The short names of all installations that have groups here.
+    #[must_use]
+    pub fn installations(&self) -> Vec<String> {
+        let v2 = self.v2.iter().map(|(root, _)| root.clone());
+        let v1 = self.v1.iter().map(|(_, directory)| directory.clone());
+        let roots = v2.chain(v1).chain(self.services.clone());
+        let entries = roots.filter_map(|root| fs::read_dir(root).ok()).flatten().flatten();
+        let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        let mut names: Vec<String> = folders
+            .filter_map(|folder| Some(folder.file_name().to_str()?.strip_prefix(PREFIX)?.to_owned()))
+            .collect();
+        names.sort_unstable();
+        names.dedup();
         names
     }
 

@@ -507,6 +507,9 @@ impl Driver for OciDriver {
             let engine = Arc::clone(&self.engine);
             tokio::spawn(async move { engine.tidy().await });
         }
+        // Whoever lost a supervisor has mostly told us by now.
+        let engine = Arc::clone(&self.engine);
+        tokio::spawn(async move { engine.look_after_orphans().await });
         let own = Self::new(Arc::clone(&self.engine), self.host.clone());
         let list = move || -> Result<Vec<Observed>, DriverError> {
             let folders = own.engine.folders();

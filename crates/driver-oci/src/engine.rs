@@ -15,8 +15,8 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -25,7 +25,7 @@ use spawnpoint_driver::bulkhead::Bulkhead;
 use spawnpoint_images::Store;
 use spawnpoint_model::{Cidr, InstallationId, WorkloadId};
 use spawnpoint_network::{Network, NetworkConfig, Unsupported};
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 
 use crate::cgroup::Hierarchies;
 use crate::client::Client;
@@ -33,7 +33,7 @@ use crate::disk::{self, DiskBounds};
 use crate::prepared::Prepared;
 use crate::users::UserRange;
 use crate::zygote::{self, Options};
-use crate::{host, quota, records};
+use crate::{at_work, host, leftovers, quota, records};
 
 /// Starts and removals at once: beyond that they only slow each other down.
 const HEAVY_PLACES: usize = 32;
@@ -82,8 +82,10 @@ pub struct OciEngine {
     trash: AtomicU64,
     /// The file system keeps the bounds of the disk itself.
     pub(crate) has_quota: bool,
-    watching: tokio::task::JoinHandle<()>,
+    watching: Vec<tokio::task::JoinHandle<()>>,
     guarding: Mutex<Option<tokio::task::JoinHandle<()>>>,
+    /// Nobody else of this installation works here meanwhile.
+    _alone: fs::File,
 }
 
 /// The first eight letters and digits of an installation's id: short enough for names of kernel objects.
@@ -96,7 +98,13 @@ pub fn short(installation: &InstallationId) -> String {
 /// The folder for what runs that is used if nobody says: on a tmpfs where there is one.
 #[must_use]
 pub fn default_run_dir(installation: &InstallationId) -> PathBuf {
-    Path::new("/run").join(format!("spawnpoint-{}", short(installation)))
+    run_dir_in(Path::new(leftovers::RUN_DIR), installation)
+}
+
+/// The folder for what runs of an installation, in a folder of the operator's choice.
+#[must_use]
+pub fn run_dir_in(dir: &Path, installation: &InstallationId) -> PathBuf {
+    dir.join(format!("spawnpoint-{}", short(installation)))
 }
 
 /// A folder that is closed to other users of the machine.
@@ -125,6 +133,9 @@ impl OciEngine {
         ] {
             private(dir)?;
         }
+        let alone = at_work::begin(&config.run).await?;
+        at_work::move_in(&config).await?;
+        leftovers::sign(&config.run, &short)?;
         let network = Network::open(NetworkConfig {
             installation: config.installation.clone(),
             run_dir: config.run.join("net"),
@@ -144,9 +155,10 @@ impl OciEngine {
         client.probe(&config.dir).await.map_err(Unsupported)?;
         client.ready().await.map_err(|error| Unsupported(error.to_string()))?;
         let (hints, _) = broadcast::channel(HINTS);
-        let watching = crate::watch::follow(&config.run.join("hints"), hints.clone())
+        let lost = Arc::new(Notify::new());
+        let watching = crate::watch::follow(&config.run.join("hints"), hints.clone(), Arc::clone(&lost))
             .map_err(|error| Unsupported(format!("inotify: {error}")))?;
-        let engine = Arc::new(Self {
+        let engine = Arc::new_cyclic(|own| Self {
             images,
             prepared,
             network,
@@ -158,12 +170,14 @@ impl OciEngine {
             locks: Mutex::default(),
             trash: AtomicU64::new(0),
             has_quota: quota::is_enforced(&config.dir),
-            watching,
+            watching: vec![watching, tokio::spawn(crate::janitor::replace_lost(Weak::clone(own), lost))],
             guarding: Mutex::default(),
             config,
+            _alone: alone,
         });
         *engine.guarding.lock() = disk::guard(&engine);
         engine.tidy().await;
+        engine.look_after_orphans().await;
         Ok(engine)
     }
 
@@ -284,7 +298,7 @@ impl OciEngine {
 
 impl Drop for OciEngine {
     fn drop(&mut self) {
-        self.watching.abort();
+        self.watching.iter().for_each(tokio::task::JoinHandle::abort);
         if let Some(guarding) = self.guarding.lock().take() {
             guarding.abort();
         }

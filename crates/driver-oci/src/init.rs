@@ -158,6 +158,10 @@ fn become_program(
         .map_err(Fault::Image)?;
     hand_over(&who, output, users)?;
     let env = environment(&start, &who.home);
+    // As other engines do: a program that opens /dev/stdout needs it to be its own.
+    for stream in output {
+        let _ = rustix::fs::fchown(stream, Some(Uid::from_raw(who.uid)), None);
+    }
     let moved = move_descriptors(talk, output).map_err(Fault::at("descriptors"))?;
     // The old one is closed already.
     std::mem::forget(std::mem::replace(talk, moved));

@@ -4,12 +4,19 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use spawnpoint_model::WorkloadId;
+use tokio::sync::Notify;
 
 use crate::engine::OciEngine;
-use crate::records::{self, StateRecord};
+use crate::protocol::{Reply, Request};
+use crate::records::{self, ExitRecord, StateRecord};
+use crate::zygote::EXITS;
+
+/// For a supervisor to take a workload over.
+const ADOPTED: Duration = Duration::from_secs(10);
 
 impl OciEngine {
     /// The workloads that have a folder, of whatever host.
@@ -55,6 +62,47 @@ impl OciEngine {
         }
     }
 
+    /// Has a supervisor look after each workload that has lost its own.
+    pub(crate) async fn look_after_orphans(self: &Arc<Self>) {
+        let engine = Arc::clone(self);
+        let look =
+            move || engine.folders().into_iter().filter(|id| engine.is_orphan(*id)).collect::<Vec<_>>();
+        let orphans = tokio::task::spawn_blocking(look).await.unwrap_or_default();
+        if orphans.is_empty() {
+            return;
+        }
+        // The zygote may have been lost as well.
+        if let Err(error) = self.client.ready().await {
+            tracing::warn!(%error, "workloads whose supervisor was lost have none for now");
+            return;
+        }
+        for id in orphans {
+            let _alone = self.alone(id).await;
+            if !self.is_orphan(id) {
+                continue;
+            }
+            let request = Request::Adopt { dir: self.folder(id), id: id.to_string() };
+            match self.client.ask(&request, &[], None, ADOPTED).await {
+                Ok(Reply::Started) => {
+                    tracing::warn!(workload.id = %id, "a supervisor was lost: another looks after its workload now");
+                }
+                // It has ended meanwhile, or the next look finds it again: it can be stopped and removed all the same.
+                refused => {
+                    tracing::warn!(workload.id = %id, ?refused, "a workload whose supervisor was lost has none for now");
+                }
+            }
+            self.hint(id);
+        }
+    }
+
+    /// It runs, and nobody looks after it.
+    fn is_orphan(&self, id: WorkloadId) -> bool {
+        let dir = self.folder(id);
+        let state = records::read::<StateRecord>(&dir, records::STATE).ok().flatten();
+        let runs = state.is_some_and(|state| state.is_alive());
+        runs && !dir.join(records::EXIT).exists() && matches!(records::is_locked(&dir), Ok(false))
+    }
+
     fn empty_trash(&self) {
         for entry in fs::read_dir(self.config.dir.join("trash")).into_iter().flatten().flatten() {
             let _ = fs::remove_dir_all(entry.path());
@@ -79,12 +127,29 @@ impl OciEngine {
             // While the lock is held, somebody is about to write it.
             if let Ok(Some(_lock)) = records::lock(&dir)
                 && !dir.join(records::EXIT).exists()
-                && records::write(&dir, records::EXIT, &records::LOST).is_ok()
             {
-                tracing::warn!(workload.id = %id, "a workload ended while nobody looked after it: how is not known");
-                self.hint(id);
+                let exit = self.exit_of_lost(&state);
+                if records::write(&dir, records::EXIT, &exit).is_ok() {
+                    tracing::warn!(workload.id = %id, exit.code, "a workload ended while nobody looked after it");
+                    self.hint(id);
+                }
             }
         }
+        for entry in fs::read_dir(self.config.run.join(EXITS)).into_iter().flatten().flatten() {
+            if is_old(&entry.path()) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    /// The zygote may have heard how it ended.
+    fn exit_of_lost(&self, state: &StateRecord) -> ExitRecord {
+        if state.boot != records::boot() {
+            return records::LOST;
+        }
+        let noted = records::take_exit(&self.config.run.join(EXITS).join(state.pid.to_string()));
+        let oom = self.hierarchies.group(&state.slot).memory_kills() > 0;
+        noted.map_or(records::LOST, |code| ExitRecord { code, oom, disk: false })
     }
 
     fn slot_names(&self) -> Vec<String> {
@@ -137,6 +202,15 @@ impl OciEngine {
     fn holder(&self, name: &str) -> Option<WorkloadId> {
         let own = crate::engine::short(&self.config.installation);
         name.strip_prefix(&own)?.strip_prefix('.')?.parse().ok()
+    }
+}
+
+/// Replaces supervisors whenever one was lost, for as long as there is an engine.
+pub async fn replace_lost(engine: Weak<OciEngine>, lost: Arc<Notify>) {
+    loop {
+        lost.notified().await;
+        let Some(engine) = engine.upgrade() else { return };
+        engine.look_after_orphans().await;
     }
 }
 

@@ -25,6 +25,8 @@
     reason = "fork, clone3, exec and filters of system calls have no safe form; each block says why it is sound"
 )]
 
+mod adopt;
+mod at_work;
 mod cgroup;
 mod client;
 pub mod disk;
@@ -34,6 +36,7 @@ mod error;
 pub mod host;
 mod init;
 mod janitor;
+pub mod leftovers;
 mod log;
 mod logs;
 mod prepared;
@@ -51,8 +54,9 @@ pub mod users;
 mod watch;
 mod zygote;
 
+pub use at_work::is_held;
 pub use driver::OciDriver;
-pub use engine::{OciConfig, OciEngine, default_run_dir, short};
+pub use engine::{OciConfig, OciEngine, default_run_dir, run_dir_in, short};
 pub use spawnpoint_images::Store as ImageStore;
 pub use spawnpoint_network::Unsupported;
 pub use zygote::zygote_main;

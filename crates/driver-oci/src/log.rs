@@ -1,7 +1,7 @@
 //! A workload's output on disk: bounded, rotated, bytes as they came.
 //!
 //! ```text
-//! log.<n>   piece piece piece …      n grows; the newest [`FILES`] files are kept, each of about [`FILE_BYTES`]
+//! log.<n>   piece piece piece …      n grows; the newest [`FILES`] files are kept, each of about [`FILE_BYTES`] (or more smaller ones)
 //! piece     length: u32 │ microseconds since 1970: i64 │ stream: u8 │ bytes │ length: u32
 //! ```
 //!
@@ -21,6 +21,8 @@ use spawnpoint_model::Timestamp;
 pub const FILE_BYTES: u64 = 10 * 1024 * 1024;
 /// So many files are kept.
 pub const FILES: u64 = 3;
+/// So many are kept at most if writers that followed each other have left small ones.
+const FILES_MAX: usize = 32;
 /// Bytes of one piece at most.
 pub const PIECE_MAX: usize = 32 * 1024;
 /// Bytes in front of a piece, and behind it.
@@ -66,7 +68,21 @@ impl Writer {
         let mut writer =
             Self { dir: dir.to_owned(), number: last.map_or(0, |last| last + 1), file: None, size: 0 };
         writer.open();
+        writer.forget_old();
         writer
+    }
+
+    /// Takes away what is beyond the bound. Of writers before this one there may be small files as well.
+    fn forget_old(&self) {
+        let mut newer = 0;
+        for (index, number) in files(&self.dir).unwrap_or_default().into_iter().rev().enumerate() {
+            let path = self.dir.join(name(number));
+            if newer >= (FILES - 1) * FILE_BYTES || index >= FILES_MAX {
+                let _ = fs::remove_file(path);
+            } else {
+                newer += fs::metadata(path).map_or(0, |found| found.len());
+            }
+        }
     }
 
     fn open(&mut self) {
@@ -83,9 +99,7 @@ impl Writer {
                 self.number -= 1;
                 return;
             }
-            if let Some(old) = self.number.checked_sub(FILES) {
-                let _ = fs::remove_file(self.dir.join(name(old)));
-            }
+            self.forget_old();
         }
         let Some(file) = self.file.as_mut() else { return };
         let length = u32::try_from(bytes.len()).unwrap_or(0).to_le_bytes();
@@ -270,6 +284,19 @@ mod tests {
             fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
         assert!(bytes < (FILE_BYTES + 64 * 1024) * FILES, "{bytes}");
         assert!(text(&mut Reader::from_start(dir.path())).ends_with("xthe end\n"));
+    }
+
+    #[test]
+    fn a_log_that_others_go_on_with_is_bounded_as_well() {
+        let dir = tempfile::tempdir().unwrap();
+        for number in 0..10_u8 {
+            Writer::new(dir.path()).write(1, false, &[b'0' + number]);
+        }
+        assert_eq!(text(&mut Reader::from_start(dir.path())), "0123456789", "what is small is kept");
+        for _ in 0..40 {
+            Writer::new(dir.path()).write(1, false, b"x");
+        }
+        assert_eq!(text(&mut Reader::from_start(dir.path())), "x".repeat(FILES_MAX));
     }
 
     #[test]

@@ -35,6 +35,13 @@ pub enum Request {
     Quit,
     /// Make and start this. A network namespace comes along.
     Start(Box<Start>),
+    /// Look after a workload that runs and whose supervisor was lost.
+    Adopt {
+        /// Its folder.
+        dir: PathBuf,
+        /// Its id, for hints.
+        id: String,
+    },
 }
 
 /// A workload that is to be started.
@@ -101,7 +108,7 @@ pub enum Reply {
     },
     /// To Quit.
     Quitting,
-    /// It runs.
+    /// It runs, or is looked after.
     Started,
     /// It does not, and nothing of it is left but its folder.
     Failed(Refusal),

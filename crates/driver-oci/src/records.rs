@@ -3,7 +3,7 @@
 //! ```text
 //! <data>/oci/containers/<id>/spec.json    written by the control plane before anything is made: whose it is, its fingerprint
 //!                            lock         held by its supervisor for as long as the supervisor lives
-//!                            state.json   written by the supervisor before the program is started
+//!                            state.json   written by the supervisor before the program is started; with it another one can go on
 //!                            exit.json    written by the supervisor when the program has ended
 //!                            ctl          the supervisor's socket
 //!                            log.<n>      its output (see log.rs)
@@ -63,6 +63,12 @@ pub struct StateRecord {
     pub slot: String,
     /// Microseconds since 1970.
     pub started_at: i64,
+    /// The pipes of its output and its errors, by their numbers in the kernel.
+    #[serde(default)]
+    pub pipes: [u64; 2],
+    /// When its time is over: milliseconds since the machine's start, suspension included.
+    #[serde(default)]
+    pub ends_at: Option<u64>,
 }
 
 /// A workload that has ended.
@@ -105,6 +111,15 @@ pub fn read<T: DeserializeOwned>(dir: &Path, name: &str) -> io::Result<Option<T>
     }
 }
 
+/// The code that was noted in a file of its own, which is taken away.
+#[must_use]
+pub fn take_exit(path: &Path) -> Option<i32> {
+    let code = fs::read_to_string(path).ok()?.trim().parse().ok();
+    // Whoever comes next finds nothing, or the same.
+    let _ = fs::remove_file(path);
+    code
+}
+
 /// Which start of the machine this is.
 #[must_use]
 pub fn boot() -> String {
@@ -119,6 +134,13 @@ pub fn ticks(pid: i32) -> Option<u64> {
     let mut words = text.rsplit_once(')')?.1.split_whitespace();
     let is_dead = matches!(words.next()?, "Z" | "X");
     words.nth(18)?.parse().ok().filter(|_| !is_dead)
+}
+
+/// The parent of a process; `None` if it is gone.
+#[must_use]
+pub fn parent(pid: i32) -> Option<i32> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    text.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
 impl StateRecord {
@@ -173,8 +195,15 @@ mod tests {
     #[test]
     fn a_process_is_known_by_its_number_and_its_start() {
         let pid = i32::try_from(std::process::id()).unwrap();
-        let own =
-            StateRecord { pid, ticks: ticks(pid).unwrap(), boot: boot(), slot: String::new(), started_at: 0 };
+        let own = StateRecord {
+            pid,
+            ticks: ticks(pid).unwrap(),
+            boot: boot(),
+            slot: String::new(),
+            started_at: 0,
+            pipes: [0; 2],
+            ends_at: None,
+        };
         assert!(own.is_alive());
         assert!(!StateRecord { ticks: own.ticks + 1, ..own.clone() }.is_alive());
         assert!(!StateRecord { boot: "before".to_owned(), ..own }.is_alive());

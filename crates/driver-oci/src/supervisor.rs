@@ -9,6 +9,9 @@
 //!     end of the child, deadline ───────┘           └─▶ exit.json, a hint, groups removed, the end
 //! ```
 //!
+//! One that is killed is replaced by another that goes on with its workload (adopt.rs). So that the workload is not ended by
+//! its next line of log meanwhile, it holds the other end of its pipes itself: they can be opened again through it.
+//!
 //! What it must not do: wait for anybody. A disk that is full loses log, a control plane that is silent loses answers.
 
 use std::fs::File;
@@ -38,9 +41,11 @@ const NAMESPACES: u64 =
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Milliseconds between the end of a workload's time and its end, if it does not take the hint.
 const GRACE: u64 = 10_000;
-/// A lock that somebody holds is asked for so often.
+/// A lock that somebody holds is asked for so often, and a child that was killed looked for.
 const LOCK_TRIES: u32 = 100;
 const BETWEEN_TRIES: Duration = Duration::from_millis(1);
+/// What the zygote notes of an end is looked for so often.
+const NOTE_TRIES: u32 = 1000;
 /// Connections at once that wait for the end.
 const WAITING_MAX: usize = 16;
 /// Bytes of a command.
@@ -78,12 +83,18 @@ pub struct Post {
 struct Slot {
     name: String,
     /// Held for life: whoever finds it free may take the slot's groups away.
-    _lock: File,
+    lock: File,
     /// Held for life as well: nobody else gets these ids.
-    _users: Option<Block>,
+    users: Option<Block>,
     child: sys::Child,
     talk: UnixStream,
     output: [OwnedFd; 2],
+}
+
+/// What a supervisor is asked to do.
+enum Work {
+    Start(Box<Received>, Box<Start>),
+    Adopt(PathBuf, String),
 }
 
 /// Lives a supervisor's life. Never comes back.
@@ -97,37 +108,56 @@ pub fn live(shared: &Shared, post: Post, name: &str) -> ! {
     sys::reset_signals();
     sys::ignore_signals(&[libc::SIGPIPE, libc::SIGHUP, libc::SIGINT, libc::SIGTERM]);
     let slot = Slot::make(shared, name);
-    let Some((connection, received, start)) = wait_for_work(shared, &post) else { sys::leave(0) };
+    let Some((connection, work)) = wait_for_work(shared, &post) else { sys::leave(0) };
     let _ = rustix::process::set_parent_process_death_signal(None);
+    let zygote_pid = post.zygote_pid;
     drop(post);
-    let slot = match slot {
-        Ok(slot) => slot,
-        Err(error) => {
-            shared.hierarchies.group(name).kill();
-            let _ = shared.hierarchies.group(name).remove();
-            answer(
-                &connection,
-                &Reply::Failed(Refusal::Internal(format!("no container can be prepared: {error}"))),
-            );
-            sys::leave(1);
+    let (taken, dir, id) = match work {
+        Work::Start(received, start) => {
+            let started = slot
+                .map_err(|error| Refusal::Internal(format!("no container can be prepared: {error}")))
+                .and_then(|slot| run(shared, slot, *received, &start));
+            if started.is_err() {
+                give_back(shared, name);
+            }
+            (started, start.dir, start.id)
+        }
+        Work::Adopt(dir, id) => {
+            // What was prepared is not needed: the workload has all that.
+            drop(slot);
+            give_back(shared, name);
+            (crate::adopt::adopt(shared, &dir, zygote_pid), dir, id)
         }
     };
-    let code = match run(shared, slot, &connection, received, &start) {
+    let code = match taken {
         Ok(running) => {
             answer(&connection, &Reply::Started);
-            let Start { dir, id, lifetime, .. } = start;
             drop(connection);
-            running.supervise(shared, &dir, &id, lifetime)
+            running.supervise(shared, &dir, &id)
         }
         Err(refusal) => {
-            shared.hierarchies.group(name).kill();
-            let _ = shared.hierarchies.group(name).remove();
-            let _ = std::fs::remove_file(shared.run.join("slots").join(name));
             answer(&connection, &Reply::Failed(refusal));
             1
         }
     };
     sys::leave(code)
+}
+
+/// Ends what waits in a slot, and takes the slot away.
+fn give_back(shared: &Shared, name: &str) {
+    let group = shared.hierarchies.group(name);
+    group.kill();
+    // The kernel empties a group when its processes are waited for, and they are our only children.
+    for _ in 0..LOCK_TRIES {
+        match rustix::process::wait(rustix::process::WaitOptions::NOHANG) {
+            Ok(None) => std::thread::sleep(BETWEEN_TRIES),
+            Ok(Some(_)) => {}
+            Err(_) => break,
+        }
+    }
+    if group.remove() {
+        let _ = std::fs::remove_file(shared.run.join("slots").join(name));
+    }
 }
 
 fn answer(connection: &UnixStream, reply: &Reply) {
@@ -138,7 +168,11 @@ fn answer(connection: &UnixStream, reply: &Reply) {
 }
 
 /// Answers questions until there is work. `None`: the zygote is to end.
-fn wait_for_work(shared: &Shared, post: &Post) -> Option<(UnixStream, Received, Start)> {
+fn wait_for_work(shared: &Shared, post: &Post) -> Option<(UnixStream, Work)> {
+    let taken = || {
+        let [a, b, c, d] = std::process::id().to_le_bytes();
+        let _ = rustix::io::write(&post.zygote, &[b't', a, b, c, d]);
+    };
     loop {
         let Ok((connection, _)) = post.listener.accept() else { return None };
         let _ = connection.set_read_timeout(Some(PATIENCE));
@@ -155,9 +189,12 @@ fn wait_for_work(shared: &Shared, post: &Post) -> Option<(UnixStream, Received, 
                 let _ = rustix::io::write(&post.zygote, b"q0000");
             }
             Ok(Request::Start(start)) => {
-                let [a, b, c, d] = std::process::id().to_le_bytes();
-                let _ = rustix::io::write(&post.zygote, &[b't', a, b, c, d]);
-                return Some((connection, received, *start));
+                taken();
+                return Some((connection, Work::Start(Box::new(received), start)));
+            }
+            Ok(Request::Adopt { dir, id }) => {
+                taken();
+                return Some((connection, Work::Adopt(dir, id)));
             }
             Err(error) => {
                 answer(&connection, &Reply::Failed(Refusal::Internal(format!("not understood: {error}"))));
@@ -178,10 +215,7 @@ impl Slot {
         std::fs::rename(&draft, slots.join(name)).map_err(failed("slot"))?;
         let group = shared.hierarchies.group(name);
         group.create().map_err(failed("control groups"))?;
-        let pipe = || {
-            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
-                .map_err(|error| format!("pipe: {error}"))
-        };
+        let pipe = || pipe().map_err(failed("pipe"));
         let ((out, child_out), (err, child_err)) = (pipe()?, pipe()?);
         let (mut talk, child_talk) = UnixStream::pair().map_err(failed("socket"))?;
         // Names end with a number that counts up.
@@ -214,23 +248,46 @@ impl Slot {
                 return Err(if text.is_empty() { "the child has ended".to_owned() } else { text });
             }
         }
-        for fd in [&out, &err] {
-            let flags = rustix::fs::fcntl_getfl(fd).unwrap_or(OFlags::empty());
-            let _ = rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK);
-        }
-        Ok(Self { name: name.to_owned(), _lock: lock, _users: users, child, talk, output: [out, err] })
+        Ok(Self { name: name.to_owned(), lock, users, child, talk, output: [out, err] })
     }
 }
 
+/// A pipe for output: our end, which never waits, and the workload's, which is open for reading as well. So nobody who writes
+/// there is ended for want of a reader while there is none.
+fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (ours, theirs) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let path = format!("/proc/self/fd/{}", theirs.as_raw_fd());
+    let both = rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, rustix::fs::Mode::empty())?;
+    rustix::fs::fcntl_setfl(&ours, rustix::fs::fcntl_getfl(&ours)? | OFlags::NONBLOCK)?;
+    Ok((ours, both))
+}
+
 /// A workload that runs.
-struct Running {
-    slot: Slot,
-    writer: log::Writer,
-    control: UnixListener,
-    _lock: File,
-    ports: Vec<OwnedFd>,
+pub struct Running {
+    /// Of its control group.
+    pub slot: String,
+    /// Held as long as the group is needed.
+    pub _slot_lock: File,
+    /// Its first process.
+    pub child: OwnedFd,
+    /// Its output and its errors.
+    pub output: [OwnedFd; 2],
+    /// Held for life: nobody else gets the ids of its users.
+    pub _users: Option<File>,
+    /// Where they are written.
+    pub writer: log::Writer,
+    /// Where commands come from.
+    pub control: UnixListener,
+    /// Whoever holds it looks after the workload.
+    pub _lock: File,
+    /// Host ports that are kept from others.
+    pub ports: Vec<OwnedFd>,
+    /// When its time is over.
+    pub ends_at: Option<u64>,
+    /// Who else hears how it ends, since it is not our child: the file in which that is noted.
+    pub noted: Option<PathBuf>,
     /// It has written more than it may.
-    over_disk: bool,
+    pub over_disk: bool,
 }
 
 /// When it is ended though nobody asks.
@@ -274,15 +331,10 @@ fn uptime() -> u64 {
 }
 
 /// Starts the workload.
-fn run(
-    shared: &Shared,
-    mut slot: Slot,
-    _connection: &UnixStream,
-    received: Received,
-    start: &Start,
-) -> Result<Running, Refusal> {
+fn run(shared: &Shared, mut slot: Slot, received: Received, start: &Start) -> Result<Running, Refusal> {
     let internal = |what: &str, error: io::Error| Refusal::Internal(format!("{what}: {error}"));
     let lock = take_lock(&start.dir).map_err(|error| internal("folder", error))?.ok_or(Refusal::UnderWay)?;
+    let ends_at = start.lifetime.map(|left| uptime().saturating_add(left));
     // Both go on at once: the child puts its root together, we do the rest.
     protocol::send(&slot.talk, &received.frame, received.fd.as_ref().map(AsFd::as_fd))
         .map_err(|error| internal("child", error))?;
@@ -298,6 +350,8 @@ fn run(
         boot: records::boot(),
         slot: slot.name.clone(),
         started_at: now(),
+        pipes: slot.output.each_ref().map(|pipe| rustix::fs::fstat(pipe).map_or(0, |found| found.st_ino)),
+        ends_at,
     };
     records::write(&start.dir, records::STATE, &state).map_err(|error| match error.raw_os_error() {
         Some(libc::ENOSPC) => Refusal::NoRoom(error.to_string()),
@@ -310,7 +364,22 @@ fn run(
     let read = slot.talk.read_to_end(&mut told);
     let refusal = match (outcome, read, told.split_first()) {
         (Ok(()), Ok(_), None) => {
-            return Ok(Running { slot, writer, control, _lock: lock, ports, over_disk: false });
+            let Slot { name, lock: slot_lock, users, child, output, .. } = slot;
+            let (child, slot) = (child.pidfd, name);
+            return Ok(Running {
+                slot,
+                _slot_lock: slot_lock,
+                child,
+                output,
+                _users: users.and_then(Block::into_lock),
+                writer,
+                control,
+                _lock: lock,
+                ports,
+                ends_at,
+                noted: None,
+                over_disk: false,
+            });
         }
         (_, _, Some((letter, text))) => {
             let text = String::from_utf8_lossy(text).into_owned();
@@ -328,7 +397,7 @@ fn run(
 }
 
 /// Takes the lock of the workload's folder. Whoever only looks at it has it for a moment.
-fn take_lock(dir: &Path) -> io::Result<Option<File>> {
+pub fn take_lock(dir: &Path) -> io::Result<Option<File>> {
     for _ in 0..LOCK_TRIES {
         let lock = records::lock(dir)?;
         if lock.is_some() {
@@ -340,7 +409,7 @@ fn take_lock(dir: &Path) -> io::Result<Option<File>> {
 }
 
 /// Keeps a host port from everybody else, as a listening program would.
-fn hold(port: u16, udp: bool) -> Result<OwnedFd, Refusal> {
+pub fn hold(port: u16, udp: bool) -> Result<OwnedFd, Refusal> {
     let address = (Ipv4Addr::UNSPECIFIED, port);
     let bound = if udp { UdpSocket::bind(address).map(OwnedFd::from) } else { bind_tcp(port) };
     bound.map_err(|error| match error.kind() {
@@ -368,7 +437,7 @@ fn bind_tcp(port: u16) -> io::Result<OwnedFd> {
 }
 
 /// Reached by the folder's descriptor: paths of sockets are short, folders of data need not be.
-fn control_socket(dir: &Path) -> io::Result<UnixListener> {
+pub fn control_socket(dir: &Path) -> io::Result<UnixListener> {
     let folder = File::open(dir)?;
     let path = format!("/proc/self/fd/{}/{}", folder.as_raw_fd(), records::CONTROL);
     let _ = std::fs::remove_file(&path);
@@ -379,10 +448,9 @@ fn control_socket(dir: &Path) -> io::Result<UnixListener> {
 
 impl Running {
     /// Until it has ended, and everything of it is written down.
-    fn supervise(mut self, shared: &Shared, dir: &Path, id: &str, lifetime: Option<u64>) -> i32 {
+    fn supervise(mut self, shared: &Shared, dir: &Path, id: &str) -> i32 {
         let mut waiting: Vec<UnixStream> = Vec::new();
-        let mut deadlines =
-            Deadlines { life: lifetime.map(|left| uptime().saturating_add(left)), kill: None };
+        let mut deadlines = Deadlines { life: self.ends_at, kill: None };
         let mut open = [true, true];
         let mut buffer = vec![0; log::PIECE_MAX].into_boxed_slice();
         loop {
@@ -390,10 +458,10 @@ impl Running {
                 let none = PollFlags::empty();
                 let wanted = |open: bool| if open { PollFlags::IN } else { none };
                 let mut fds = [
-                    PollFd::new(&self.slot.child.pidfd, PollFlags::IN),
+                    PollFd::new(&self.child, PollFlags::IN),
                     PollFd::new(&self.control, PollFlags::IN),
-                    PollFd::new(&self.slot.output[0], wanted(open[0])),
-                    PollFd::new(&self.slot.output[1], wanted(open[1])),
+                    PollFd::new(&self.output[0], wanted(open[0])),
+                    PollFd::new(&self.output[1], wanted(open[1])),
                 ];
                 // A stream that is closed would wake us for ever.
                 let watched = if open == [false, false] { 2 } else { 4 };
@@ -409,7 +477,7 @@ impl Running {
             }
             self.take_commands(&mut waiting, &mut deadlines.kill);
             if let Some(signal) = deadlines.due(uptime()) {
-                let _ = rustix::process::pidfd_send_signal(&self.slot.child.pidfd, signal);
+                let _ = rustix::process::pidfd_send_signal(&self.child, signal);
             }
         }
         let exit = self.note_end(shared, dir, id, &mut buffer);
@@ -422,7 +490,7 @@ impl Running {
     /// `false` if the stream has ended.
     fn copy_output(&mut self, stream: usize, buffer: &mut [u8], reads: usize) -> bool {
         for _ in 0..reads {
-            match rustix::io::read(&self.slot.output[stream], &mut *buffer) {
+            match rustix::io::read(&self.output[stream], &mut *buffer) {
                 Ok(0) => return false,
                 Ok(length) => self.writer.write(now(), stream == 1, buffer.get(..length).unwrap_or_default()),
                 Err(rustix::io::Errno::INTR) => {}
@@ -442,7 +510,7 @@ impl Running {
             let length = connection.read(&mut command).unwrap_or(0);
             let command =
                 std::str::from_utf8(command.get(..length).unwrap_or_default()).unwrap_or_default().trim();
-            let child = &self.slot.child.pidfd;
+            let child = &self.child;
             if command == "kill" {
                 let _ = rustix::process::pidfd_send_signal(child, Signal::KILL);
                 if waiting.len() < WAITING_MAX {
@@ -465,20 +533,34 @@ impl Running {
         }
     }
 
+    /// How it ended. Of one that was another's child that is known if the zygote has heard it.
+    fn exit_code(&self) -> i32 {
+        let Some(noted) = &self.noted else {
+            let ended = rustix::process::waitid(WaitId::PidFd(self.child.as_fd()), WaitIdOptions::EXITED);
+            return ended.ok().flatten().map_or(records::LOST.code, |status| {
+                let signal = || status.terminating_signal().unwrap_or(libc::SIGKILL);
+                status.exit_status().unwrap_or_else(|| 128 + signal())
+            });
+        };
+        for _ in 0..NOTE_TRIES {
+            if let Some(code) = records::take_exit(noted) {
+                return code;
+            }
+            std::thread::sleep(BETWEEN_TRIES);
+        }
+        records::LOST.code
+    }
+
     /// The child has ended, and with it all processes of its namespace.
     fn note_end(&mut self, shared: &Shared, dir: &Path, id: &str, buffer: &mut [u8]) -> io::Result<()> {
-        let options = WaitIdOptions::EXITED;
-        let status = rustix::process::waitid(WaitId::PidFd(self.slot.child.pidfd.as_fd()), options)?;
-        let code = status.as_ref().map_or(records::LOST.code, |status| {
-            status.exit_status().unwrap_or_else(|| 128 + status.terminating_signal().unwrap_or(libc::SIGKILL))
-        });
+        let code = self.exit_code();
         for stream in 0..2 {
             // What is left in the pipe is bounded by its size.
             self.copy_output(stream, buffer, 1024);
         }
         // Whoever reads the record may use them again.
         self.ports.clear();
-        let group = shared.hierarchies.group(&self.slot.name);
+        let group = shared.hierarchies.group(&self.slot);
         let oom = group.memory_kills() > 0;
         let record = ExitRecord { code, oom, disk: self.over_disk };
         let mut written = records::write(dir, records::EXIT, &record);
@@ -495,13 +577,13 @@ impl Running {
             group.kill();
             let _ = group.remove();
         }
-        let _ = std::fs::remove_file(shared.run.join("slots").join(&self.slot.name));
+        let _ = std::fs::remove_file(shared.run.join("slots").join(&self.slot));
         written
     }
 }
 
 /// Whoever watches the folder sees a file come and go.
-fn hint(run: &Path, id: &str) {
+pub fn hint(run: &Path, id: &str) {
     let path = run.join("hints").join(id);
     if File::create(&path).is_ok() {
         let _ = std::fs::remove_file(&path);

@@ -240,6 +240,15 @@ pub fn close_one(number: RawFd) {
     unsafe { libc::close(number) };
 }
 
+/// From now on processes below this one whose parent has ended are its own: it hears how they end.
+///
+/// # Errors
+/// What the kernel says.
+pub fn take_orphans() -> io::Result<()> {
+    // SAFETY: it changes whose child an orphan becomes, and nothing else.
+    check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }.into()).map(drop)
+}
+
 /// Lets the control plane's runtime tell when a descriptor can be read.
 ///
 /// # Errors

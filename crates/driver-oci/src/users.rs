@@ -102,7 +102,7 @@ pub struct Block {
     /// The namespace.
     pub namespace: OwnedFd,
     /// Held for as long as the supervisor lives; `None`: it is shared, since all were taken.
-    _lock: Option<File>,
+    lock: Option<File>,
 }
 
 impl Block {
@@ -130,7 +130,23 @@ impl Block {
             }
         }
         let first = range.first + taken.0 * BLOCK;
-        Ok(Self { first, namespace: make(first)?, _lock: taken.1 })
+        Ok(Self { first, namespace: make(first)?, lock: taken.1 })
+    }
+
+    /// What holds the ids, for whoever goes on with the container.
+    pub fn into_lock(self) -> Option<File> {
+        self.lock
+    }
+
+    /// Holds the ids of a container that runs, whose supervisor was lost. Nothing, if it has the host's or somebody holds them.
+    #[must_use]
+    pub fn hold_again(run: &Path, range: UserRange, pid: i32) -> Option<File> {
+        let map = fs::read_to_string(format!("/proc/{pid}/uid_map")).ok()?;
+        let outside: u32 = map.split_whitespace().nth(1)?.parse().ok()?;
+        let index = outside.checked_sub(range.first)? / BLOCK;
+        let file = File::create(run.join(FOLDER).join(index.to_string())).ok()?;
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).ok()?;
+        Some(file)
     }
 
     /// A folder as the container's users own it, mounted at an empty folder. What is on the disk stays as it is.

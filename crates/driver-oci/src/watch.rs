@@ -1,31 +1,35 @@
 //! Hints: whoever watches is told that something of a workload has changed. Supervisors let a file come and go in one folder;
-//! what the control plane does itself, it says itself.
+//! what the control plane does itself, it says itself. The zygote tells in the same way that a supervisor was lost.
 
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
 use rustix::fs::inotify;
 use spawnpoint_driver::{Hint, HintStream};
 use spawnpoint_model::WorkloadId;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 
-/// Reads what happens in the folder, and passes it on, for as long as the engine lives.
+use crate::zygote;
+
+/// Reads what happens in the folder, and passes it on, for as long as the engine lives. `lost` hears of supervisors.
 ///
 /// # Errors
 /// The kernel gives no watch.
 pub fn follow(
     folder: &Path,
     hints: broadcast::Sender<WorkloadId>,
+    lost: Arc<Notify>,
 ) -> std::io::Result<tokio::task::JoinHandle<()>> {
     let fd = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC)?;
     inotify::add_watch(&fd, folder, inotify::WatchFlags::CREATE)?;
     let fd = crate::sys::readable(fd)?;
     Ok(tokio::spawn(async move {
         while let Ok(mut ready) = fd.readable().await {
-            for id in read(&fd) {
+            for id in read(&fd, &lost) {
                 // Nobody may be watching.
                 let _ = hints.send(id);
             }
@@ -34,12 +38,16 @@ pub fn follow(
     }))
 }
 
-fn read(fd: &AsyncFd<OwnedFd>) -> Vec<WorkloadId> {
+fn read(fd: &AsyncFd<OwnedFd>, lost: &Notify) -> Vec<WorkloadId> {
     let mut buffer = [MaybeUninit::uninit(); 4096];
     let mut reader = inotify::Reader::new(fd.get_ref(), &mut buffer);
     let mut found = Vec::new();
     while let Ok(event) = reader.next() {
-        found.extend(event.file_name().and_then(|name| name.to_str().ok()?.parse::<WorkloadId>().ok()));
+        let Some(name) = event.file_name().and_then(|name| name.to_str().ok()) else { continue };
+        if name == zygote::LOST {
+            lost.notify_one();
+        }
+        found.extend(name.parse::<WorkloadId>().ok());
     }
     found
 }

@@ -7,9 +7,13 @@
 //!                                                   a few supervisors that wait, all on one socket (supervisor.rs)
 //! ```
 //!
+//! A supervisor that is killed leaves its workload to the zygote, which hears how that ends (`exits/<pid>`), and tells the
+//! control plane, which has another supervisor look after it (adopt.rs).
+//!
 //! Why the read-only mount: a container's program may be a link to `/proc/self/exe`, which for a moment is our own binary. From
 //! this mount nobody can write to it, whatever they are.
 
+use std::collections::HashSet;
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -38,13 +42,17 @@ pub const SOCKET: &str = "zygote.sock";
 /// What it writes when it waits for work.
 pub const READY: &str = "ready\n";
 /// Held by the one zygote of a folder.
-const LOCK: &str = "zygote.lock";
+pub const LOCK: &str = "zygote.lock";
 /// What it and its children complain of.
 const LOG: &str = "zygote.log";
 /// Folders that it needs beside them.
-const FOLDERS: [&str; 7] = ["stage", "root", "slots", "hints", "exe", "empty", users::FOLDER];
+const FOLDERS: [&str; 8] = ["stage", "root", "slots", "hints", "exe", "empty", EXITS, users::FOLDER];
 /// In front of a folder: whether user namespaces work there.
 pub const PROBE: &str = "probe:";
+/// Where it notes how workloads ended whose supervisor was lost: a file with the code, named by the process.
+pub const EXITS: &str = "exits";
+/// What comes and goes among the hints when a supervisor was lost.
+pub const LOST: &str = "lost";
 /// Supervisors that wait at most.
 pub const POOL_MAX: usize = 64;
 /// A waiting supervisor that ended by itself is replaced after so long.
@@ -246,6 +254,8 @@ fn serve(options: &Options, place: &str) -> Result<(), String> {
         users: options.users,
         identity: options.identity.clone(),
     };
+    // Without it orphans are somebody else's, and how they end is not known.
+    let _ = sys::take_orphans();
     let children = sys::children_fd().map_err(|error| format!("signals: {error}"))?;
     let (heard, told) =
         rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK)
@@ -259,6 +269,7 @@ fn serve(options: &Options, place: &str) -> Result<(), String> {
         heard,
         told,
         waiting: Vec::new(),
+        working: HashSet::new(),
         number: 0,
         pool: options.pool,
     }
@@ -298,6 +309,8 @@ struct Nursery {
     heard: OwnedFd,
     told: OwnedFd,
     waiting: Vec<i32>,
+    /// Supervisors that have taken a workload.
+    working: HashSet<i32>,
     number: u64,
     pool: usize,
 }
@@ -339,6 +352,7 @@ impl Nursery {
                 (_, [b't', a, b, c, d]) => {
                     let pid = i32::from_le_bytes([a, b, c, d]);
                     self.waiting.retain(|waiting| *waiting != pid);
+                    self.working.insert(pid);
                 }
                 _ => {}
             }
@@ -351,13 +365,30 @@ impl Nursery {
         let mut drain = [0; 128];
         while matches!(rustix::io::read(&self.children, &mut drain), Ok(1..)) {}
         let mut lost = false;
-        while let Ok(Some((pid, _))) = rustix::process::wait(WaitOptions::NOHANG) {
+        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
             let pid = Pid::as_raw(Some(pid));
             let before = self.waiting.len();
             self.waiting.retain(|waiting| *waiting != pid);
-            lost |= self.waiting.len() < before;
+            if self.waiting.len() < before {
+                lost = true;
+            } else if !self.working.remove(&pid) {
+                self.note_orphan(pid, status);
+            } else if status.signaled() {
+                supervisor::hint(&self.shared.run, LOST);
+            }
         }
         lost
+    }
+
+    /// A workload has ended whose supervisor had been lost. Appears whole; whoever waits for it looks often.
+    fn note_orphan(&self, pid: i32, status: rustix::process::WaitStatus) {
+        let signal = status.terminating_signal().unwrap_or(libc::SIGKILL);
+        let code = status.exit_status().unwrap_or(128 + signal);
+        let exits = self.shared.run.join(EXITS);
+        let draft = exits.join(format!(".{pid}"));
+        if fs::write(&draft, code.to_string()).is_ok() {
+            let _ = fs::rename(&draft, exits.join(pid.to_string()));
+        }
     }
 
     fn fork(&mut self) -> Option<i32> {

@@ -274,7 +274,7 @@ impl Engine {
         let inner = &self.inner;
         let now = inner.clock.now();
         let mut tx = Tx::new();
-        let (stored, choice) = match self.choose_host(row, &version.spec) {
+        let (stored, choice) = match self.choose_host(row, &version.spec, now) {
             Ok(choice) => {
                 let placed = place_on(row, choice.runtime.id().clone(), choice.ports.clone(), now);
                 (Arc::new(placed), Ok(choice))
@@ -284,7 +284,7 @@ impl Engine {
         tx.insert_deployment(&stored, due_at(&stored, &inner.options.rules));
         match &choice {
             Ok(choice) => {
-                hold(&mut tx, &stored, choice);
+                hold(&mut tx, &stored, choice, now);
                 tx.append_event(stored.id, now, "placed", &json!({ "reasons": choice.reasons }).to_string());
             }
             Err(refusal) => {
@@ -326,14 +326,14 @@ impl Engine {
         let inner = &self.inner;
         for _ in 0..PLACEMENTS_MAX {
             let now = inner.clock.now();
-            let choice = match self.choose_host(row, &version.spec) {
+            let choice = match self.choose_host(row, &version.spec, now) {
                 Ok(choice) => choice,
                 Err(refusal) => return Ok(Err(refusal.summary)),
             };
             let placed = Arc::new(place_on(row, choice.runtime.id().clone(), choice.ports.clone(), now));
             let mut tx = Tx::new();
             tx.insert_deployment(&placed, due_at(&placed, &inner.options.rules));
-            hold(&mut tx, &placed, &choice);
+            hold(&mut tx, &placed, &choice, now);
             tx.append_event(placed.id, now, "placed", &json!({ "reasons": choice.reasons }).to_string());
             tx.append(also.clone());
             let stored = match inner.store.commit(tx).await {
@@ -372,8 +372,13 @@ impl Engine {
         Ok(DeployOutcome { view: self.view(row).await?, refused })
     }
 
-    /// Takes the best host and ports for `row` in the mirror.
-    pub(crate) fn choose_host(&self, row: &Deployment, version: &VersionSpec) -> Result<Choice, NoHost> {
+    /// Takes the best host and ports for `row` in the mirror, of what is free at `now`.
+    pub(crate) fn choose_host(
+        &self,
+        row: &Deployment,
+        version: &VersionSpec,
+        now: Timestamp,
+    ) -> Result<Choice, NoHost> {
         let image = version.image.reference();
         let ports = u32::try_from(version.ports.len()).unwrap_or(u32::MAX);
         let ask = Ask {
@@ -388,7 +393,7 @@ impl Engine {
             room: Room { resources: row.spec.resources, ports },
             avoid: &row.state.avoid_hosts,
         };
-        self.inner.fleet.choose(&ask, &version.ports, &self.inner.entropy)
+        self.inner.fleet.choose(&ask, &version.ports, &self.inner.entropy, now)
     }
 
     /// Places a row again whose first attempt has failed.
@@ -396,7 +401,7 @@ impl Engine {
         let inner = &self.inner;
         let version = inner.rows.revision(&row.spec.revision).await?;
         let now = inner.clock.now();
-        let choice = match self.choose_host(row, &version) {
+        let choice = match self.choose_host(row, &version, now) {
             Ok(choice) => choice,
             Err(refusal) => {
                 let event = Some(("refused", json!({ "reasons": refusal.reasons })));
@@ -411,7 +416,7 @@ impl Engine {
         let placed = Arc::new(place_on(row, choice.runtime.id().clone(), choice.ports.clone(), now));
         let mut tx = Tx::new();
         tx.save_step(row, &placed, due_at(&placed, &inner.options.rules));
-        hold(&mut tx, &placed, &choice);
+        hold(&mut tx, &placed, &choice, now);
         tx.append_event(placed.id, now, "placed", &json!({ "reasons": choice.reasons }).to_string());
         if let Err(error) = inner.store.commit(tx).await {
             inner.fleet.undo(&choice, placed.spec.resources);
@@ -463,14 +468,14 @@ impl Engine {
 }
 
 /// Ports and capacity of a placed row.
-fn hold(tx: &mut Tx, row: &Deployment, choice: &Choice) {
+fn hold(tx: &mut Tx, row: &Deployment, choice: &Choice, now: Timestamp) {
     let host = &choice.runtime.setup.host;
     tx.reserve(&host.id, &row.spec.resources, &host.capacity);
     let transports = |port: &PortBinding| {
         port.protocol.transports().iter().map(|t| (*t, port.external)).collect::<Vec<_>>()
     };
     let ports: Vec<_> = choice.ports.iter().flat_map(transports).collect();
-    tx.lease_ports(&host.id, row.id, &ports);
+    tx.lease_ports(&host.id, row.id, &ports, now);
 }
 
 fn count(length: usize) -> u32 {

@@ -68,6 +68,8 @@ pub struct Options {
     pub resync_every: Duration,
     /// How often what nobody needs any more is deleted.
     pub gc_every: Duration,
+    /// When that is done first after the start: those who wait come before it.
+    pub gc_first: Duration,
     /// Networks that webhooks may reach besides public ones.
     pub webhook_networks: Vec<crate::webhooks::Network>,
     /// What is sampled, and for how long it is kept.
@@ -101,6 +103,7 @@ impl Options {
             stray_grace: Duration::from_secs(120),
             resync_every: Duration::from_secs(15),
             gc_every: Duration::from_secs(30),
+            gc_first: Duration::from_secs(1),
             webhook_networks: Vec::new(),
             metrics: crate::metrics::Settings::default(),
             storage_networks: Vec::new(),

@@ -6,7 +6,7 @@
 
 mod pool;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
@@ -117,6 +117,9 @@ struct Table {
     runtimes: Vec<Arc<HostRuntime>>,
     hosts: Hosts,
     pools: Vec<PortPool>,
+    /// When the next ports of which host come out of quarantine: looked at with each question, since no task that a crash
+    /// interrupts may stand between a port and its next match.
+    resting: BTreeSet<(Timestamp, usize)>,
 }
 
 impl Table {
@@ -130,7 +133,21 @@ impl Table {
             let pool = before.and_then(|number| self.pools.get_mut(number));
             pools.push(pool.map(std::mem::take).unwrap_or_default());
         }
-        Self { runtimes, hosts: Hosts::new(views), pools }
+        let numbered = pools.iter().enumerate();
+        let resting = numbered.filter_map(|(number, pool)| Some((pool.next_free()?, number))).collect();
+        Self { runtimes, hosts: Hosts::new(views), pools, resting }
+    }
+
+    /// Frees ports whose quarantine is over.
+    fn expire(&mut self, now: Timestamp) {
+        while let Some((_, number)) = self.resting.first().copied().filter(|(at, _)| *at <= now) {
+            self.resting.pop_first();
+            let Some(pool) = self.pools.get_mut(number) else { continue };
+            pool.expire(now);
+            let ports = u32::try_from(pool.len()).unwrap_or(u32::MAX);
+            self.resting.extend(pool.next_free().map(|at| (at, number)));
+            self.hosts.update(number, |state| state.free.ports = ports);
+        }
     }
 
     /// Replaces what is known to be free on a host by what the store says.
@@ -142,6 +159,7 @@ impl Table {
         free.memory.0 = free.memory.0.saturating_sub(used.memory.0);
         let pool = PortPool::new(host.port_range.clone(), held);
         let ports = u32::try_from(pool.len()).unwrap_or(u32::MAX);
+        self.resting.extend(pool.next_free().map(|at| (at, number)));
         self.pools[number] = pool;
         self.hosts.update(number, |state| state.free = Room { resources: free, ports });
     }
@@ -278,9 +296,10 @@ impl Fleet {
         shared.filter(|host| seen.insert(&host.site.id)).map(|host| host.site.clone()).collect()
     }
 
-    /// The sites with a host that could take `ask` now.
-    pub(crate) fn usable_sites(&self, ask: &Ask<'_>) -> HashSet<String> {
-        let table = self.table.lock();
+    /// The sites with a host that could take `ask` at `now`.
+    pub(crate) fn usable_sites(&self, ask: &Ask<'_>, now: Timestamp) -> HashSet<String> {
+        let mut table = self.table.lock();
+        table.expire(now);
         let usable = |one: &Considered<'_>| matches!(one.verdict, Verdict::Usable { .. });
         let considered = explain(ask, &table.hosts);
         considered.iter().filter(|one| usable(one)).map(|one| one.host.site.id.to_string()).collect()
@@ -319,15 +338,17 @@ impl Fleet {
         }
     }
 
-    /// Chooses a host and takes capacity and ports of it in the mirror. Either store the choice or [`Fleet::undo`] it.
+    /// Chooses a host and takes capacity and ports of it that are free at `now` in the mirror. Either store the choice or [`Fleet::undo`] it.
     pub(crate) fn choose(
         &self,
         ask: &Ask<'_>,
         ports: &[PortSpec],
         entropy: &Entropy,
+        now: Timestamp,
     ) -> Result<Choice, NoHost> {
         let mut guard = self.table.lock();
         let table = &mut *guard;
+        table.expire(now);
         let chosen = place(ask, &table.hosts);
         let reasons = reasons(ask, &table.hosts);
         let Some(chosen) = chosen else {
@@ -372,18 +393,15 @@ impl Fleet {
         let mut table = self.table.lock();
         let Some(number) = table.hosts.find(host) else { return };
         table.pools[number].quarantine(ports.iter().map(|port| port.external), free_at);
+        if !ports.is_empty() {
+            table.resting.insert((free_at, number));
+        }
         table.hosts.update(number, |state| grow(&mut state.free, Room { resources, ports: 0 }));
     }
 
     /// Frees ports whose quarantine is over.
     pub(crate) fn expire_ports(&self, now: Timestamp) {
-        let mut guard = self.table.lock();
-        let table = &mut *guard;
-        for (number, pool) in table.pools.iter_mut().enumerate() {
-            pool.expire(now);
-            let ports = u32::try_from(pool.len()).unwrap_or(u32::MAX);
-            table.hosts.update(number, |state| state.free.ports = ports);
-        }
+        self.table.lock().expire(now);
     }
 
     /// Notes what a probe said of a host; `None` = it did not answer.

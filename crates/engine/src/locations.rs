@@ -83,7 +83,8 @@ impl Engine {
         let ports = u32::try_from(found.spec.ports.len()).unwrap_or(u32::MAX);
         let room = Room { resources: found.spec.resources, ports };
         let filters_clients = found.spec.access_list_active;
-        Ok(self.inner.fleet.usable_sites(&Ask { image: &image, filters_clients, room, ..Ask::default() }))
+        let ask = Ask { image: &image, filters_clients, room, ..Ask::default() };
+        Ok(self.inner.fleet.usable_sites(&ask, self.now()))
     }
 
     /// Lists the beacons of shared hosts, each once.

@@ -16,7 +16,7 @@ use crate::hosts::HostRuntime;
 use crate::save::Change;
 use crate::{Engine, Error};
 
-/// Workloads that no row can mean, and since when they are known.
+/// Workloads that no row can mean, and since when they are there or known.
 #[derive(Default)]
 pub(crate) struct Strays {
     seen: Mutex<HashMap<(HostId, WorkloadId), Timestamp>>,
@@ -39,7 +39,7 @@ impl Engine {
         let rows: HashMap<DeploymentId, Arc<Deployment>> =
             self.inner.rows.on_host(runtime.id()).await?.into_iter().map(|row| (row.id, row)).collect();
         let mut present: HashMap<DeploymentId, &Observed> = HashMap::new();
-        let mut strays = HashSet::new();
+        let mut strays = HashMap::new();
         for observed in &listed {
             let id = observed.id;
             match rows.get(&id.deployment) {
@@ -48,7 +48,7 @@ impl Engine {
                 }
                 Some(row) if self.adopt_newer(row, id).await? => self.wake(id.deployment),
                 _ => {
-                    strays.insert(id);
+                    strays.insert(id, observed.started_at);
                 }
             }
         }
@@ -105,10 +105,15 @@ impl Engine {
         }
     }
 
-    /// Keeps the strays of a host with the time at which each was first seen; those of unknown deployments apart.
-    async fn note_strays(&self, host: &HostId, listed: HashSet<WorkloadId>) -> Result<(), StoreError> {
+    /// Keeps the strays of a host with the time since when each has been there; those of unknown deployments apart. One that
+    /// runs says since when itself, so that a control plane that never lives for the whole grace sweeps as well.
+    async fn note_strays(
+        &self,
+        host: &HostId,
+        listed: HashMap<WorkloadId, Option<Timestamp>>,
+    ) -> Result<(), StoreError> {
         let mut unknown = HashSet::new();
-        for id in &listed {
+        for id in listed.keys() {
             if self.inner.rows.find(id.deployment).await?.is_none() {
                 unknown.insert(*id);
             }
@@ -117,10 +122,10 @@ impl Engine {
         let strays = &self.inner.strays;
         let mut seen = strays.seen.lock();
         seen.retain(|(stray_host, id), _| {
-            stray_host != host || (listed.contains(id) && !unknown.contains(id))
+            stray_host != host || (listed.contains_key(id) && !unknown.contains(id))
         });
-        for id in listed.difference(&unknown) {
-            seen.entry((host.clone(), *id)).or_insert(now);
+        for (id, started_at) in listed.into_iter().filter(|(id, _)| !unknown.contains(id)) {
+            seen.entry((host.clone(), id)).or_insert(started_at.map_or(now, |started| started.min(now)));
         }
         let mut all = strays.unknown.lock();
         if all.get(host).is_none_or(|before| *before != unknown) && !unknown.is_empty() {

@@ -15,7 +15,7 @@
 //! | fleets | when due | what smart fleets want is started |
 //! | access | when an access list has changed | hosts are given the lists of their deployments |
 //! | images | when a version or a host has changed, every 5 min | images of versions with `force_cache` are pulled |
-//! | gc | every 30 s | ended rows and sessions, ports after quarantine, old keys and telemetry requests, unused revisions, logs beyond their bound are deleted |
+//! | gc | a second after the start, then every 30 s | ended rows and sessions, ports after quarantine, old keys and telemetry requests, unused revisions, logs beyond their bound are deleted |
 //!
 //! Each ends when the engine is told to stop; a panic in one is logged and the task begins again.
 
@@ -147,7 +147,12 @@ impl Task {
             Self::Fleets => crate::fleets::run(engine).await,
             Self::Access => crate::access_lists::run(engine).await,
             Self::Images => crate::image_cache::run(engine).await,
-            Self::Gc => every(engine.inner.options.gc_every, || gc(&engine)).await,
+            Self::Gc => {
+                // Also by a control plane that never lives as long as the pause between two rounds.
+                tokio::time::sleep(engine.inner.options.gc_first).await;
+                gc(&engine).await;
+                every(engine.inner.options.gc_every, || gc(&engine)).await;
+            }
         }
     }
 }

@@ -65,14 +65,25 @@ pub fn has_ipv6() -> bool {
 pub fn free_network(route: &Socket) -> io::Result<Option<Ipv4Addr>> {
     let taken = link::routes(route)?;
     let free = |second: &u8| {
-        let own = u32::from(Ipv4Addr::new(10, *second, 0, 0));
-        taken.iter().filter(|(_, length)| *length > 0).all(|(other, length)| {
-            let bits = 32 - u32::from((*length).min(16));
-            u32::from(*other) >> bits != own >> bits
-        })
+        let own = (Ipv4Addr::new(10, *second, 0, 0), 16);
+        !taken.iter().any(|other| overlap(other.to, own))
     };
     let order = (FIRST_NETWORK..=254).chain(1..FIRST_NETWORK);
     Ok({ order }.find(free).map(|second| Ipv4Addr::new(10, second, 0, 0)))
+}
+
+/// Whether two networks have an address in common. Neither is everything.
+fn overlap(one: (Ipv4Addr, u8), other: (Ipv4Addr, u8)) -> bool {
+    let bits = 32 - u32::from(one.1.min(other.1).clamp(1, 32));
+    u32::from(one.0) >> bits == u32::from(other.0) >> bits
+}
+
+/// What of a network the host leads elsewhere than to our own links, if anything.
+pub fn in_the_way(route: &Socket, subnet: (Ipv4Addr, u8), interfaces: &str) -> io::Result<Option<String>> {
+    let own: Vec<u32> = link::all(route, interfaces)?.into_iter().map(|link| link.index).collect();
+    let is_other = |route: &link::Route| route.link.is_none_or(|link| !own.contains(&link));
+    let found = link::routes(route)?.into_iter().find(|route| is_other(route) && overlap(route.to, subnet));
+    Ok(found.map(|route| format!("{}/{}", route.to.0, route.to.1)))
 }
 
 /// The host's IPv6 address among the workloads of an installation: a private network that is ours by its number.

@@ -204,13 +204,26 @@ pub fn all(socket: &Socket, prefix: &str) -> io::Result<Vec<Found>> {
     Ok(links.iter().filter_map(read).filter(|link| link.name.starts_with(prefix)).collect())
 }
 
-/// The IPv4 networks that lead anywhere, in any table, but for the default: address and length of prefix.
-pub fn routes(socket: &Socket) -> io::Result<Vec<(std::net::Ipv4Addr, u8)>> {
+/// An IPv4 network that leads somewhere.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Route {
+    /// Address and length of prefix.
+    pub to: (std::net::Ipv4Addr, u8),
+    /// The number of the link that it leads over, if it is one.
+    pub link: Option<u32>,
+}
+
+/// The IPv4 networks that lead anywhere, in any table, but for the default.
+pub fn routes(socket: &Socket) -> io::Result<Vec<Route>> {
     let mut packet = Packet::default();
     packet.message(GET_ROUTE, DUMP, &[IPV4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     let destination = |answer: &Answer| {
         let octets: [u8; 4] = attribute(answer.body.get(12..)?, 1)?.try_into().ok()?;
-        Some((octets.into(), *answer.body.get(1)?))
+        let link = attribute(answer.body.get(12..)?, 4)
+            .and_then(|link| Some(u32::from_ne_bytes(link.try_into().ok()?)));
+        Some(Route { to: (octets.into(), *answer.body.get(1)?), link })
     };
-    Ok(socket.dump(&mut packet)?.iter().filter_map(destination).collect())
+    let mut routes: Vec<Route> = socket.dump(&mut packet)?.iter().filter_map(destination).collect();
+    routes.retain(|route| route.to.1 > 0);
+    Ok(routes)
 }

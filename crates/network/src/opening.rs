@@ -50,7 +50,7 @@ pub fn open(mut config: NetworkConfig) -> Result<(Inner, pool::Wakes), Unsupport
                 false
             }
         };
-    let ground = settle(&config, &route, ipv6)?;
+    let ground = settle(&config, &route, ipv6, &mut notes)?;
     let table = rules::table(&config.installation);
     let found = find(&ground, &route, &netfilter, &table, config.pool_size);
     let state = found.map_err(because("the networks of before cannot be taken over"))?;
@@ -90,7 +90,12 @@ pub fn open(mut config: NetworkConfig) -> Result<(Inner, pool::Wakes), Unsupport
 }
 
 /// Where the networks are: as before, as configured, or where there is room; and the host's address there.
-fn settle(config: &NetworkConfig, route: &Socket, ipv6: bool) -> Result<Ground, Unsupported> {
+fn settle(
+    config: &NetworkConfig,
+    route: &Socket,
+    ipv6: bool,
+    notes: &mut Vec<String>,
+) -> Result<Ground, Unsupported> {
     // Two installations of one host must not choose the same: this is locked by whoever chooses, and by nobody else.
     let lock = File::open("/proc/self/ns/net").map_err(because("/proc/self/ns/net"))?;
     flock(&lock, FlockOperation::LockExclusive).map_err(because("/proc/self/ns/net"))?;
@@ -104,38 +109,89 @@ fn settle(config: &NetworkConfig, route: &Socket, ipv6: bool) -> Result<Ground, 
     };
     let dir = config.run_dir.display().to_string();
     ground.make_dirs().map_err(because(&dir))?;
-    let wanted = match &config.subnet {
-        None => None,
-        Some(subnet) => match rules::parts(subnet) {
-            Some((IpAddr::V4(network), prefix)) if PREFIXES.contains(&prefix) => Some((network, prefix)),
-            _ => return Err(Unsupported(format!("subnet {subnet}: must be IPv4 with a prefix of 16 to 24"))),
-        },
-    };
+    let wanted = wanted(config)?;
     let file = config.run_dir.join("subnet");
     let before = fs::read_to_string(&file).ok().and_then(|text| {
         let (network, prefix) = text.trim().split_once('/')?;
         Some((network.parse::<Ipv4Addr>().ok()?, prefix.parse::<u8>().ok()?))
     });
-    let chosen = match (wanted, before) {
-        (None, Some(before)) => before,
-        (Some(wanted), Some(before)) if wanted == before => before,
-        (wanted, _) => {
+    ground.subnet = match stays(&ground, route, wanted, before, notes)? {
+        Some(before) => before,
+        None => {
             stock::clear_all(&ground, route).map_err(because("networks of before cannot be cleared"))?;
-            let free = || host::free_network(route).map(|network| network.map(|network| (network, 16)));
-            let chosen = match wanted {
-                Some(wanted) => Some(wanted),
-                None => free().map_err(because("the host's routes cannot be read"))?,
-            };
-            let chosen = chosen.ok_or_else(|| Unsupported("no network 10.<n>.0.0/16 is free".into()))?;
+            let chosen = choose(&ground, route, wanted)?;
             fs::write(&file, format!("{}/{}", chosen.0, chosen.1)).map_err(because(&dir))?;
             chosen
         }
     };
-    ground.subnet = chosen;
     ground.gateway = ground.address(1);
     ground.gateway6 = ipv6.then(|| host::gateway6(&config.installation, ground.gateway));
     anchor(&ground, route).map_err(because("the gateway's address cannot be set"))?;
     Ok(ground)
+}
+
+/// The network that the configuration asks for.
+fn wanted(config: &NetworkConfig) -> Result<Option<(Ipv4Addr, u8)>, Unsupported> {
+    let Some(subnet) = &config.subnet else { return Ok(None) };
+    match rules::parts(subnet) {
+        Some((IpAddr::V4(network), prefix)) if PREFIXES.contains(&prefix) => Ok(Some((network, prefix))),
+        _ => Err(Unsupported(format!("subnet {subnet}: must be IPv4 with a prefix of 16 to 24"))),
+    }
+}
+
+fn shown(network: (Ipv4Addr, u8)) -> String {
+    format!("{}/{}", network.0, network.1)
+}
+
+/// The network of before, if it is the one from now on as well. Whoever runs in it keeps it, whatever is wanted.
+fn stays(
+    ground: &Ground,
+    route: &Socket,
+    wanted: Option<(Ipv4Addr, u8)>,
+    before: Option<(Ipv4Addr, u8)>,
+    notes: &mut Vec<String>,
+) -> Result<Option<(Ipv4Addr, u8)>, Unsupported> {
+    let Some(before) = before else { return Ok(None) };
+    let other = host::in_the_way(route, before, &ground.interfaces);
+    let other = other.map_err(because("the host's routes cannot be read"))?;
+    let is_wanted = wanted.is_none_or(|wanted| wanted == before);
+    if is_wanted && other.is_none() {
+        return Ok(Some(before));
+    }
+    let in_use = !ground.leases().map_err(because("the networks of before cannot be read"))?.is_empty();
+    if !in_use {
+        return Ok(None);
+    }
+    let why = match (wanted.filter(|_| !is_wanted), other) {
+        (Some(wanted), _) => format!("{} is wanted", shown(wanted)),
+        (None, other) => format!("the host leads {} elsewhere", other.unwrap_or_default()),
+    };
+    notes.push(format!(
+        "workloads stay in {} though {why}: it is changed at a start at which none runs",
+        shown(before)
+    ));
+    Ok(Some(before))
+}
+
+/// Where they are from now on.
+fn choose(
+    ground: &Ground,
+    route: &Socket,
+    wanted: Option<(Ipv4Addr, u8)>,
+) -> Result<(Ipv4Addr, u8), Unsupported> {
+    let Some(wanted) = wanted else {
+        let free = host::free_network(route).map_err(because("the host's routes cannot be read"))?;
+        let free = free.ok_or_else(|| Unsupported("no network 10.<n>.0.0/16 is free".into()))?;
+        return Ok((free, 16));
+    };
+    let other = host::in_the_way(route, wanted, &ground.interfaces);
+    match other.map_err(because("the host's routes cannot be read"))? {
+        None => Ok(wanted),
+        Some(other) => Err(Unsupported(format!(
+            "subnet {}: the host leads {other} elsewhere; name another network, or none",
+            shown(wanted)
+        ))),
+    }
 }
 
 /// The host's own address among the workloads, on a link that leads nowhere.

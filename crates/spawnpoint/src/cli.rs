@@ -49,6 +49,15 @@ pub enum Command {
     Demo,
     /// Look whether deployments can run on this machine, and say what is missing; exit code 1 if they cannot
     Doctor,
+    /// List the installations that have something of the embedded runtime on this machine, and take away what is left of one
+    Leftovers {
+        /// Take this installation away: its processes, networks and control groups. Refused while its control plane is at work
+        #[arg(long, value_name = "INSTALLATION")]
+        remove: Option<String>,
+        /// Also if its containers run: they are ended
+        #[arg(long, requires = "remove")]
+        force: bool,
+    },
     /// Bring images into the embedded runtime's store, list and remove them
     #[command(subcommand)]
     Image(ImageCommand),

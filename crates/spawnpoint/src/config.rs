@@ -566,6 +566,7 @@ impl Config {
                 .map_err(|(name, problem)| Problem::at(format!("registry.{name}"), problem))?;
         }
         self.beacon.check()?;
+        self.oci.check()?;
         if self.callback.port == 0 {
             return Err(Problem::at("callback.port", "must be a port from 1 to 65535"));
         }

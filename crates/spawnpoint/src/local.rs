@@ -10,16 +10,14 @@ use std::sync::Arc;
 use spawnpoint_driver::DriverError;
 use spawnpoint_driver_docker::DockerEngine;
 use spawnpoint_driver_docker::image_archive::SingleBinaryImage;
-use spawnpoint_driver_oci::{OciConfig, OciEngine, default_run_dir};
+use spawnpoint_driver_oci::{OciConfig, OciEngine, is_held, run_dir_in};
+use spawnpoint_model::InstallationId;
 
 use crate::config::{Config, DriverPlan, HostPlan, Plan, default_docker};
 use crate::failure::Failure;
 use crate::hosts::remember;
 use crate::images;
 use crate::opened::Opened;
-
-/// Networks and supervisors that are kept ready.
-const POOL: usize = 8;
 
 /// An engine whose containers reach this machine by their gateway.
 #[derive(Clone)]
@@ -112,6 +110,11 @@ pub fn folder(data_dir: &Path) -> PathBuf {
     data_dir.join("oci")
 }
 
+/// Where it keeps what lives as long as the machine runs.
+fn run_dir(config: &Config, installation: &InstallationId) -> PathBuf {
+    run_dir_in(&config.oci.run_dir, installation)
+}
+
 impl Embedded {
     /// It, if a host has wanted it.
     #[must_use]
@@ -141,15 +144,16 @@ impl Embedded {
         let ranges = || plan.hosts.iter().filter(|host| host.is_local()).map(|host| &host.port_range);
         let first = ranges().map(|range| *range.start()).min().unwrap_or(30_000);
         let last = ranges().map(|range| *range.end()).max().unwrap_or(32_767);
+        let run = run_dir(config, &installation);
         let oci = OciConfig {
             dir,
-            run: default_run_dir(&installation),
+            run,
             installation,
             callback_port: Some(config.callback.port),
             port_range: first..=last,
-            subnet: None,
+            subnet: config.oci.subnet.map(|subnet| subnet.0),
             program: "/proc/self/exe".into(),
-            pool: POOL,
+            pool: config.oci.pool,
             users: config.oci.users(),
             disk: config.oci.disk(),
         };
@@ -199,6 +203,8 @@ impl Embedded {
                 "host {} has deployments in the embedded runtime, which cannot run now: {failure}",
                 host.id
             ))),
+            // It can run here, and does so for another control plane: this one's host is none of Docker's.
+            Err(failure) if is_held(&run_dir(config, opened.store.installation())) => Err(failure),
             Err(failure) => {
                 tracing::info!(host.id = %host.id, "this machine's Docker engine is used: {failure}");
                 remember(&opened.store, &setting, "docker").await;

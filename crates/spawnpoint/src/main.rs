@@ -21,6 +21,7 @@ mod http;
 mod images;
 mod inspect;
 mod keys;
+mod leftovers;
 mod local;
 mod logging;
 mod manage;
@@ -93,6 +94,13 @@ async fn run(common: Common, command: Command) -> Result<bool, Failure> {
         Command::Doctor => {
             logging::start(&Log { level: LogLevel::warnings(), ..Log::default() });
             return Ok(Box::pin(doctor::doctor()).await);
+        }
+        Command::Leftovers { remove, force } => {
+            let run_dir = load(None)?.config.oci.run_dir;
+            match remove {
+                None => leftovers::list(&run_dir).await?,
+                Some(id) => leftovers::remove(&run_dir, &id, force).await?,
+            }
         }
         Command::Image(command) => Box::pin(images::command(&load(None)?.config, &command)).await?,
         Command::Audit => return manage::audit(&load(None)?, &variables).await,

@@ -135,7 +135,7 @@ fn deploy(n: u64, spec: &DeploymentSpec) -> Result<Tx, Failure> {
     let mut tx = Tx::new();
     tx.insert_deployment(&row, Some(created_at));
     tx.reserve(&host, &row.spec.resources, &row.spec.resources);
-    tx.lease_ports(&host, id, &[(Tcp, port), (Udp, port)]);
+    tx.lease_ports(&host, id, &[(Tcp, port), (Udp, port)], created_at);
     tx.append_event(id, created_at, "created", "{}");
     Ok(tx)
 }

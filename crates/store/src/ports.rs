@@ -32,13 +32,21 @@ macro_rules! select {
 }
 
 impl Tx {
-    /// Takes ports for a deployment; [`Conflict::PortTaken`] names the first that is held, in quarantine or banned.
-    pub fn lease_ports(&mut self, host: &HostId, deployment: DeploymentId, ports: &[(Transport, u16)]) {
+    /// Takes ports for a deployment; [`Conflict::PortTaken`] names the first that is held, in quarantine or banned at `now`.
+    /// What is over by then need not have been forgotten before.
+    pub fn lease_ports(
+        &mut self,
+        host: &HostId,
+        deployment: DeploymentId,
+        ports: &[(Transport, u16)],
+        now: Timestamp,
+    ) {
         let sql = "insert into port_leases (host, transport, port, deployment_id) values ($1, $2, $3, $4) \
-                   on conflict (host, transport, port) do nothing";
+                   on conflict (host, transport, port) do update \
+                   set deployment_id = excluded.deployment_id, free_at = null where port_leases.free_at <= $5";
         for &(transport, port) in ports {
             let taken = Conflict::PortTaken { host: host.clone(), transport, port };
-            self.must(sql, args![host, transport.as_str(), port, deployment], taken);
+            self.must(sql, args![host, transport.as_str(), port, deployment, now], taken);
         }
     }
 

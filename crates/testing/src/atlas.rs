@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use spawnpoint_driver::Security;
-use spawnpoint_driver::fake::{FakeConfig, FakeDriver, FakeEngine};
+use spawnpoint_driver::fake::{FakeClock, FakeConfig, FakeDriver, FakeEngine};
 use spawnpoint_engine::{ConnectHost, Front, HostSetup};
 use spawnpoint_model::added::AddedHost;
 use spawnpoint_model::geo::GeoPoint;
@@ -33,10 +33,11 @@ pub fn tournament() -> PrivateFleet {
     PrivateFleet { name: "tournament".into(), centroid }
 }
 
-/// An engine for the host of each city, and a last one for hosts that are added.
+/// An engine for the host of each city, and a last one for hosts that are added. With a clock they say since when workloads run.
 #[must_use]
-pub fn engines() -> Vec<Arc<FakeEngine>> {
-    (0..=CITIES.len()).map(|_| FakeEngine::new(FakeConfig::default())).collect()
+pub fn engines(clock: Option<FakeClock>) -> Vec<Arc<FakeEngine>> {
+    let config = FakeConfig { clock, ..FakeConfig::default() };
+    (0..=CITIES.len()).map(|_| FakeEngine::new(config.clone())).collect()
 }
 
 /// The hosts of the cities, one each, on the first of these engines.

@@ -191,6 +191,10 @@ pub fn read(object: &Map<String, Value>) -> Result<AddedHost, Invalids> {
     let driver = body.parsed("driver", |text| match text {
         "docker" => Ok(AddedDriver::Docker),
         "fake" => Ok(AddedDriver::Fake),
+        "oci" | "auto" => {
+            let problem = "hosts of the embedded runtime stand in the server's configuration; must be one of docker, fake";
+            Err(Invalid::new("", problem))
+        }
         _ => Err(Invalid::new("", "must be one of docker, fake")),
     });
     let endpoint = body.line("endpoint", 1..=ENDPOINT_CHARS_MAX).map(str::to_owned);

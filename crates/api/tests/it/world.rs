@@ -91,7 +91,7 @@ impl World {
         let scratch = Scratch::sqlite();
         let store = Store::open(&scratch.database, NOW).await.unwrap();
         let clock = ManualClock::new(NOW);
-        let hosts = atlas::engines();
+        let hosts = atlas::engines(None);
         let mut parts = parts(&store, &clock, &hosts);
         parts.options.own_registry = registry;
         let engine = Engine::start(parts).await.unwrap();

@@ -90,13 +90,18 @@ impl World {
             run: Path::new("/run").join(format!("spawnpoint-test-{}", short(installation))),
             installation: installation.clone(),
             callback_port: Some(callback_port()),
-            port_range: 20_000..=29_999,
+            port_range: 9_000..=10_999,
             subnet: None,
             program: env!("CARGO_BIN_EXE_spawnpoint-oci-zygote").into(),
             pool: 2,
             users: self.users,
             disk: DiskBounds::default(),
         }
+    }
+
+    /// The control plane is gone, as far as this world knows.
+    pub async fn forget(&self, installation: &InstallationId) {
+        self.engines.lock().await.remove(installation);
     }
 
     /// A new engine over what there is, as after a restart of the control plane.
@@ -264,7 +269,7 @@ async fn sweep_up_after_killed_runs() {
             run: entry.path(),
             installation: short.into(),
             callback_port: None,
-            port_range: 20_000..=29_999,
+            port_range: 9_000..=10_999,
             subnet: None,
             program: env!("CARGO_BIN_EXE_spawnpoint-oci-zygote").into(),
             pool: 1,

@@ -189,7 +189,7 @@ fn free_port(really: bool) -> u16 {
     // Runs at the same time begin at different places.
     let start = u16::try_from(std::process::id() % 90).unwrap_or(0) * 100;
     loop {
-        let port = 20_000 + (start + NEXT_PORT.fetch_add(1, Ordering::Relaxed)) % 9_000;
+        let port = 10_000 + (start + NEXT_PORT.fetch_add(1, Ordering::Relaxed)) % 900;
         let address = (Ipv4Addr::UNSPECIFIED, port);
         if !really || (TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok()) {
             return port;

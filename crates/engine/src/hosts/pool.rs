@@ -56,6 +56,11 @@ impl PortPool {
         self.quarantined.extend(numbers.into_iter().map(|number| (free_at, number)));
     }
 
+    /// When the next number comes out of quarantine.
+    pub(crate) fn next_free(&self) -> Option<Timestamp> {
+        self.quarantined.first().map(|(free_at, _)| *free_at)
+    }
+
     /// Frees what has been in quarantine long enough.
     pub(crate) fn expire(&mut self, now: Timestamp) {
         while let Some((free_at, number)) = self.quarantined.first().copied().filter(|(at, _)| *at <= now) {

@@ -183,6 +183,7 @@ on_both! {
         world
             .restart_with(|options| {
                 options.gc_every = Duration::from_millis(50);
+                options.gc_first = options.gc_every;
                 options.terminated_retention = Duration::from_secs(7 * 86_400);
             })
             .await;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use spawnpoint_driver::DriverError;
 use spawnpoint_driver::fake::Op;
 use spawnpoint_model::deployment::{Exit, FailureKind, Phase, Status};
+use spawnpoint_model::port::PortSpec;
 
 use crate::world::{World, on_both};
 
@@ -101,6 +102,65 @@ on_both! {
         world.hosts.iter().for_each(|host| host.forget(workload));
         let view = world.until(id, Status::Error).await;
         assert_eq!(view.deployment.failure().unwrap().kind, FailureKind::Vanished);
+    }
+
+    async fn ports_come_out_of_quarantine_though_no_task_lives_to_free_them(world: &mut World) {
+        // Fifty ports for each: two on each of the three shared hosts, and there are no more.
+        world.create_version("arena", "wide", "fake/game:ok", |input| {
+            let one = input.ports.take().unwrap().remove(0);
+            let numbered = |n: u16| PortSpec { port: 7000 + n, name: Some(format!("port{n}")), ..one.clone() };
+            (input.ports, input.cpu, input.memory) = (Some((0..50).map(numbered).collect()), Some(256), Some(256));
+        })
+        .await;
+        let never = |options: &mut spawnpoint_engine::Options| options.gc_first = Duration::from_secs(3600);
+        world.restart_with(never).await;
+        let fill = async |world: &World| {
+            let mut all = Vec::new();
+            for _ in 0..6 {
+                all.push(world.deploy_ready("wide").await);
+            }
+            all
+        };
+        let refused = async |world: &World| {
+            let outcome = world.engine.deploy(&world.admin, world.request("wide"), None).await.unwrap();
+            outcome.refused.is_some()
+        };
+        for round in 0..3 {
+            let all = fill(world).await;
+            for id in &all {
+                world.stop(*id).await.unwrap();
+                world.until(*id, Status::Terminated).await;
+            }
+            assert!(refused(world).await, "round {round}: they rest");
+            world.clock.advance(Duration::from_secs(59));
+            if round > 0 {
+                world.restart_with(never).await;
+            }
+            assert!(refused(world).await, "round {round}: they rest still");
+            world.clock.advance(Duration::from_secs(2));
+            if round > 1 {
+                // It dies again before it has done anything.
+                world.restart_with(never).await;
+            }
+        }
+        fill(world).await;
+    }
+
+    async fn a_stray_that_is_old_enough_is_swept_by_whoever_has_just_begun(world: &mut World) {
+        for host in &world.hosts {
+            host.load_image("fake/game:ok");
+            host.delay_next(Op::Ensure, Duration::from_millis(500));
+            host.fail_next(Op::Ensure, DriverError::StartFailed("no".into()));
+        }
+        let id = world.deploy("v1").await;
+        world.until(id, Status::Error).await;
+        world.eventually("the start takes effect after all", async || world.workloads() == 1).await;
+        // Nobody lives for the two minutes that it is left alone.
+        for _ in 0..6 {
+            world.clock.advance(Duration::from_secs(30));
+            world.crash_and_restart().await;
+        }
+        world.eventually("it is swept", async || world.workloads() == 0).await;
     }
 
     async fn a_late_start_of_a_given_up_attempt_is_swept(world: &mut World) {

@@ -15,8 +15,8 @@ use spawnpoint_engine::apps::NewApp;
 use spawnpoint_engine::versions::VersionInput;
 use spawnpoint_engine::webhooks::Network;
 use spawnpoint_engine::{
-    DeployRequest, DeploymentView, Engine, Entropy, Error, Front, FrontError, Guests, ManualClock, Options,
-    Parts, WebhookUrls,
+    Clock as _, DeployRequest, DeploymentView, Engine, Entropy, Error, Front, FrontError, Guests,
+    ManualClock, Options, Parts, WebhookUrls,
 };
 use spawnpoint_model::deployment::{Phase, Status};
 use spawnpoint_model::port::PortSpec;
@@ -165,8 +165,9 @@ impl World {
         let receiver_address = listener.local_addr().unwrap();
         let router = axum::Router::new().fallback(receive).with_state(receiver.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
-        let hosts = atlas::engines();
         let clock = ManualClock::new(NOW);
+        let seen = clock.clone();
+        let hosts = atlas::engines(Some(Arc::new(move || seen.now())));
         let store = Store::open(&scratch.database, NOW).await.unwrap();
         let front = Arc::new(TestFront::default());
         let engine = start(&store, &clock, &hosts, &front, scratch.directory(), |_| {}).await;
@@ -400,6 +401,8 @@ async fn start(
     options.webhook_networks = vec![Network::parse("127.0.0.0/8").unwrap()];
     options.storage_networks = options.webhook_networks.clone();
     options.spool_dir = Some(directory.join("spool"));
+    // A clock that runs in leaps is no good for it.
+    options.gc_first = options.gc_every;
     options.resync_every = Duration::from_millis(200);
     options.terminated_retention = Duration::from_secs(30 * 24 * 3600);
     options.metrics.sample_every = Duration::from_secs(1);

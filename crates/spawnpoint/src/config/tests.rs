@@ -59,6 +59,7 @@ fn every_option_stands_in_the_default_file_and_in_the_guide() {
         "limits",
         "webhooks",
         "storage",
+        "oci",
         "geo",
         "beacon",
         "callback",
@@ -168,6 +169,10 @@ fn a_mistake_names_the_line_the_key_and_what_is_allowed() {
             &["line 6", "site[0].beacon.host", "players reach it"],
         ),
         ("[callback]\nport = 0\n", &["line 2", "callback.port", "1 to 65535"]),
+        ("[oci]\npool = 65\n", &["line 2", "oci.pool", "1 to 64"]),
+        ("[oci]\nrun_dir = \"run\"\n", &["line 2", "oci.run_dir", "absolute path"]),
+        ("[oci]\nrun_dir = \"/run/../x\"\n", &["line 2", "oci.run_dir", "absolute path"]),
+        ("[oci]\nsubnet = \"10.0.0.0/8\"\n", &["line 2", "subnet", "10.0.0.0/8", "16 to 24 bits"]),
         ("[callback]\nurl = \"ftp://x\"\n", &["line 2", "http://"]),
         (
             "[api]\nclient_address_header = \"X Y\"\n",

@@ -48,7 +48,7 @@ on_both! {
 
     async fn a_port_conflict_leaves_nothing_and_does_not_hurt_its_neighbours(world: &World) {
         world.insert(&deployment(1000)).await;
-        world.commit(|tx| tx.lease_ports(&host("a"), id(1000), &[(Udp, 30_000)])).await.unwrap();
+        world.commit(|tx| tx.lease_ports(&host("a"), id(1000), &[(Udp, 30_000)], after(0))).await.unwrap();
         let mut tasks = tokio::task::JoinSet::new();
         for n in 0..128_u16 {
             let store = world.store.clone();
@@ -57,7 +57,7 @@ on_both! {
             tx.reserve(&host("a"), &resources(1, 1), &resources(1_000, 1_000));
             // Every fourth wants a port that is taken, after one that is free.
             let second = if n % 4 == 0 { 30_000 } else { 31_000 + n };
-            tx.lease_ports(&host("a"), id(n.into()), &[(Tcp, 31_000 + n), (Udp, second)]);
+            tx.lease_ports(&host("a"), id(n.into()), &[(Tcp, 31_000 + n), (Udp, second)], after(0));
             tasks.spawn(async move { (n, store.commit(tx).await) });
         }
         for (n, result) in tasks.join_all().await {
@@ -76,29 +76,38 @@ on_both! {
     }
 
     async fn a_released_port_is_given_out_again_after_its_quarantine_only(world: &World) {
-        let lease = |tx: &mut Tx, n| tx.lease_ports(&host("a"), id(n), &[(Tcp, 30_000), (Udp, 30_000)]);
-        world.commit(|tx| lease(tx, 1)).await.unwrap();
+        let ports = [(Tcp, 30_000), (Udp, 30_000)];
+        let lease = |tx: &mut Tx, n, now| tx.lease_ports(&host("a"), id(n), &ports, now);
+        world.commit(|tx| lease(tx, 1, after(0))).await.unwrap();
         world.commit(|tx| tx.release_ports(id(1), after(60))).await.unwrap();
         let leases = world.store.port_leases(None).await.unwrap();
         assert!(leases.iter().all(|l| l.free_at == Some(after(60)) && l.deployment == Some(id(1))), "{leases:?}");
-        let take = async |n, now: Timestamp| world.commit(|tx| { tx.free_expired_ports(now); lease(tx, n); }).await;
+        let take = async |n, now: Timestamp| world.commit(|tx| { tx.free_expired_ports(now); lease(tx, n, now); }).await;
         assert!(matches!(take(2, after(59)).await, Err(StoreError::Conflict(Conflict::PortTaken { .. }))));
         take(3, after(60)).await.unwrap();
         let leases = world.store.port_leases(Some(&host("a"))).await.unwrap();
         assert!(leases.iter().all(|l| l.free_at.is_none() && l.deployment == Some(id(3))), "{leases:?}");
         assert_eq!(world.store.port_leases(Some(&host("b"))).await, Ok(vec![]));
+        // Nobody need have forgotten it before.
+        world.commit(|tx| tx.release_ports(id(3), after(120))).await.unwrap();
+        let refused = world.commit(|tx| lease(tx, 4, after(119))).await;
+        assert!(matches!(refused, Err(StoreError::Conflict(Conflict::PortTaken { .. }))), "{refused:?}");
+        world.commit(|tx| lease(tx, 5, after(120))).await.unwrap();
+        let leases = world.store.port_leases(None).await.unwrap();
+        assert!(leases.iter().all(|l| l.free_at.is_none() && l.deployment == Some(id(5))), "{leases:?}");
+        assert_eq!(leases.len(), 2);
     }
 
     async fn one_number_may_be_leased_on_two_hosts_and_two_transports(world: &World) {
         world.commit(|tx| {
-            tx.lease_ports(&host("a"), id(1), &[(Tcp, 30_000), (Udp, 30_000)]);
-            tx.lease_ports(&host("b"), id(2), &[(Tcp, 30_000)]);
+            tx.lease_ports(&host("a"), id(1), &[(Tcp, 30_000), (Udp, 30_000)], after(0));
+            tx.lease_ports(&host("b"), id(2), &[(Tcp, 30_000)], after(0));
         }).await.unwrap();
         assert_eq!(world.store.port_leases(None).await.unwrap().len(), 3);
     }
 
     async fn a_banned_port_waits_and_a_held_one_cannot_be_banned(world: &World) {
-        world.commit(|tx| tx.lease_ports(&host("a"), id(1), &[(Udp, 30_000), (Udp, 30_001)])).await.unwrap();
+        world.commit(|tx| tx.lease_ports(&host("a"), id(1), &[(Udp, 30_000), (Udp, 30_001)], after(0))).await.unwrap();
         world.commit(|tx| tx.ban_port(&host("a"), Udp, 30_000, after(600))).await.unwrap();
         assert_eq!(world.store.port_leases(None).await.unwrap()[0].free_at, None, "held, so left alone");
         world.commit(|tx| {
