@@ -206,7 +206,7 @@ async fn killed_at_any_moment_it_leaves_nothing_that_is_not_found() {
     let rounds = if std::env::var_os("SPAWNPOINT_LONG").is_some() { 200 } else { 12 };
     for round in 0..rounds {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "remains::child_that_never_rests"])
+            .args(["--exact", "remains::child_that_never_rests", "--nocapture"])
             .env("SPAWNPOINT_TEST_RUNS_IN", &config.run_dir)
             .env("SPAWNPOINT_TEST_INSTALLATION", config.installation.as_str())
             .env("SPAWNPOINT_TEST_PORT", lab.base_port.to_string())
