@@ -227,12 +227,10 @@ impl Installation {
         let listed = printed("nft", &["-a", "list", "ruleset"]);
         let (mut table, mut chain) = ("", "");
         for line in listed.lines().map(str::trim) {
-            let inner = line.strip_suffix('{').map(str::trim);
-            if let Some(name) = inner.and_then(|line| line.strip_prefix("table ")) {
-                table = name;
-            } else if let Some(name) = inner.and_then(|line| line.strip_prefix("chain ")) {
-                chain = name;
-            }
+            // `chain INPUT { # handle 1`
+            let name = |kind| line.strip_prefix(kind)?.split(" {").next();
+            table = name("table ").unwrap_or(table);
+            chain = name("chain ").unwrap_or(chain);
             let handle = line.rsplit_once("# handle ").map(|(_, handle)| handle.trim());
             let is_ours = line.contains(&format!("comment \"{}\"", self.table()));
             if let (true, Some(handle)) = (is_ours, handle) {
