@@ -77,6 +77,8 @@ struct Slot {
     /// Held for life: whoever finds it free may take the slot's groups away.
     _lock: File,
     child: sys::Child,
+    /// Its mounts are taken down with this process, not with the child: so nobody who waits for its end waits for that too.
+    _mounts: Option<File>,
     talk: UnixStream,
     output: [OwnedFd; 2],
 }
@@ -194,6 +196,7 @@ impl Slot {
             })
         };
         drop((child_talk, child_out, child_err));
+        let mounts = File::open(format!("/proc/{}/ns/mnt", child.pid)).ok();
         let _ = talk.set_read_timeout(Some(Duration::from_secs(60)));
         let mut letter = [0];
         match talk.read(&mut letter) {
@@ -208,7 +211,7 @@ impl Slot {
             let flags = rustix::fs::fcntl_getfl(fd).unwrap_or(OFlags::empty());
             let _ = rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK);
         }
-        Ok(Self { name: name.to_owned(), _lock: lock, child, talk, output: [out, err] })
+        Ok(Self { name: name.to_owned(), _lock: lock, child, _mounts: mounts, talk, output: [out, err] })
     }
 }
 
@@ -250,7 +253,9 @@ impl Deadlines {
     }
 }
 
-fn now() -> i64 {
+/// Microseconds since 1970.
+#[must_use]
+pub fn now() -> i64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
     time.tv_sec * 1_000_000 + time.tv_nsec / 1000
 }
