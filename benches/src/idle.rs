@@ -74,11 +74,12 @@ async fn measure(docker: &Docker, server: &Server, image: &str, rounds: usize) -
 }
 
 fn report(rounds: usize, ours: &[Memory], theirs: &[Memory]) -> Vec<String> {
-    let views: [(&str, fn(&Memory) -> f64); 4] = [
+    let views: [(&str, View); 5] = [
         ("processes beside the game, PSS", |memory| memory.helpers),
+        ("the kernel's own", |memory| memory.kernel),
+        ("both", |memory| memory.helpers + memory.kernel),
+        ("what the machine has less, without the game", |memory| memory.machine - memory.game),
         ("the control plane itself, PSS", |memory| memory.server),
-        ("memory of the machine, less the game", |memory| memory.machine - memory.game),
-        ("of that, what the kernel counts as its own", |memory| memory.kernel),
     ];
     let mut lines = vec![format!(
         "  {rounds} rounds, {OURS} deployments of ours and {THEIRS} containers of Docker; KiB for each; the game itself {}",
@@ -95,18 +96,21 @@ fn report(rounds: usize, ours: &[Memory], theirs: &[Memory]) -> Vec<String> {
     lines
 }
 
-fn sorted(all: &[Memory], view: fn(&Memory) -> f64) -> Vec<f64> {
+/// One figure of all.
+type View = fn(&Memory) -> f64;
+
+fn sorted(all: &[Memory], view: View) -> Vec<f64> {
     let mut values: Vec<f64> = all.iter().map(view).collect();
     values.sort_by(f64::total_cmp);
     values
 }
 
-fn median(all: &[Memory], view: fn(&Memory) -> f64) -> f64 {
+fn median(all: &[Memory], view: View) -> f64 {
     let values = sorted(all, view);
     values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
-fn spread(all: &[Memory], view: fn(&Memory) -> f64) -> String {
+fn spread(all: &[Memory], view: View) -> String {
     let values = sorted(all, view);
     let (least, most) = (values.first().unwrap_or(&0.0), values.last().unwrap_or(&0.0));
     format!("{:.0} ({least:.0} to {most:.0})", median(all, view))

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use spawnpoint_model::{DeploymentId, InstallationId, Transport, WorkloadId};
-use spawnpoint_network::{Network, NetworkConfig, Port};
+use spawnpoint_network::{Network, NetworkConfig, NetworkError, Port};
 use tokio::time::Instant;
 
 use crate::docker::WARM_UPS;
@@ -21,6 +21,8 @@ const MANY: (u16, u16) = (21_000, 5_000);
 const ONE: u16 = 19_990;
 /// Ports of one workload of those that stay.
 const EACH: u16 = 50;
+/// Ports that others may have in between.
+const SPARE: u16 = 1_000;
 /// What is done after an answer is done by then.
 const SETTLED: Duration = Duration::from_millis(3);
 
@@ -94,7 +96,7 @@ impl Side {
             run_dir: run_dir.to_owned(),
             pool_size: 4,
             callback_port: None,
-            port_range: ONE..=first + count,
+            port_range: ONE..=first + count + SPARE,
             subnet: None,
             ipv6: true,
             open_host_firewall: false,
@@ -103,13 +105,24 @@ impl Side {
         Ok(Self { network, config, held: Vec::new(), times: Times::default() })
     }
 
-    /// Leads ports somewhere.
+    /// Leads ports somewhere; those that others have are left out.
     async fn fill(&mut self, (first, count): (u16, u16)) -> Result<(), Failure> {
-        for at in (first..first + count).step_by(usize::from(EACH)) {
+        let mut at = first;
+        while self.held.len() < usize::from(count / EACH) {
             let id = workload(at);
-            self.held.push(id);
             self.network.lease(id).await?;
-            self.network.publish(id, &ports(at..=at + EACH - 1), None).await?;
+            let range = at..=at + EACH - 1;
+            at += EACH;
+            match self.network.publish(id, &ports(range), None).await {
+                Ok(()) => self.held.push(id),
+                Err(NetworkError::PortBusy { .. }) if at < first + count + SPARE => {
+                    self.network.release(id).await?;
+                }
+                Err(error) => {
+                    self.network.release(id).await?;
+                    return Err(error.into());
+                }
+            }
         }
         Ok(())
     }
