@@ -8,7 +8,7 @@
 //! network: what is left is our own time), and a plain one, as `docker run -p` makes it (what the profile costs).
 
 use std::collections::HashMap;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -39,8 +39,12 @@ pub const WARM_UPS: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Between packets that nobody answers.
 const PACKET_EVERY: Duration = Duration::from_millis(1);
+/// Between packets that are refused, since nobody listens yet.
+const REFUSED_EVERY: Duration = Duration::from_micros(200);
 /// Between two looks at a status: often enough to see it in time, seldom enough to leave the cores to the engine.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// The runtime's timers come so late at most.
+const TICK: Duration = Duration::from_millis(1);
 /// Host ports of the bare containers, outside the server's range.
 const FIRST_PORT: u16 = 20_000;
 /// The game's port inside a container, as the engine writes it.
@@ -204,6 +208,16 @@ pub async fn tidy(docker: &Docker, server: &Server, image: &str) -> Result<(), F
 
 /// Asks until the status is as wanted.
 pub async fn until(connection: &mut Connection, ask: &[u8], wanted: &str) -> Result<Value, Failure> {
+    until_every(connection, ask, wanted, LOOK_EVERY).await
+}
+
+/// The same with another pause between two looks.
+pub async fn until_every(
+    connection: &mut Connection,
+    ask: &[u8],
+    wanted: &str,
+    pause: Duration,
+) -> Result<Value, Failure> {
     let start = Instant::now();
     loop {
         let status = connection.exchange(ask).await?.json(200)?;
@@ -213,15 +227,25 @@ pub async fn until(connection: &mut Connection, ask: &[u8], wanted: &str) -> Res
         if status["current_status"] == "Status.ERROR" || start.elapsed() > PATIENCE {
             return Err(format!("not {wanted}: {status}").into());
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        if pause < TICK {
+            // The runtime's timers do not tick so often.
+            tokio::task::spawn_blocking(move || std::thread::sleep(pause)).await?;
+        } else {
+            tokio::time::sleep(pause).await;
+        }
     }
 }
 
-/// Sends packets until one is answered.
+/// Sends packets to a published port until one is answered.
 pub async fn first_answer(port: u16) -> Result<(), Failure> {
+    first_answer_at(SocketAddr::from(([127, 0, 0, 1], port))).await
+}
+
+/// Sends packets to an address until one is answered.
+pub async fn first_answer_at(address: SocketAddr) -> Result<(), Failure> {
     let ask = move || -> Result<(), Failure> {
-        let socket = UdpSocket::bind("127.0.0.1:0")?;
-        socket.connect(("127.0.0.1", port))?;
+        let socket = UdpSocket::bind("0.0.0.0:0")?;
+        socket.connect(address)?;
         socket.set_read_timeout(Some(PACKET_EVERY))?;
         let (start, mut answer) = (Instant::now(), [0; 64]);
         while start.elapsed() < PATIENCE {
@@ -229,12 +253,12 @@ pub async fn first_answer(port: u16) -> Result<(), Failure> {
             match socket.send(b"ping").and_then(|_| socket.recv(&mut answer)) {
                 Ok(_) => return Ok(()),
                 Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
-                    std::thread::sleep(PACKET_EVERY)
+                    std::thread::sleep(REFUSED_EVERY)
                 }
                 Err(_) => {}
             }
         }
-        Err(format!("nobody answered at the UDP port {port}").into())
+        Err(format!("nobody answered at {address}/udp").into())
     };
     tokio::task::spawn_blocking(ask).await?
 }
@@ -287,6 +311,13 @@ pub async fn load_image(docker: &Docker, reference: &str) -> Result<(), Failure>
 
 /// The game server of this workspace as an image, as `docker save` writes it.
 pub fn game_image(reference: &str) -> Result<Vec<u8>, Failure> {
+    let binary = game_binary()?;
+    let image = SingleBinaryImage { reference, binary: &binary, file_name: "game", labels: &[] };
+    Ok(image.archive()?)
+}
+
+/// The game server of this workspace: a program that needs nothing else.
+pub fn game_binary() -> Result<Vec<u8>, Failure> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/game/src/main.rs");
     let directory = tempfile::tempdir_in(scratch()?)?;
     let program = directory.path().join("game");
@@ -305,7 +336,5 @@ pub fn game_image(reference: &str) -> Result<Vec<u8>, Failure> {
     if !rustc.status()?.success() {
         return Err("the game server did not compile".into());
     }
-    let binary = std::fs::read(&program)?;
-    let image = SingleBinaryImage { reference, binary: &binary, file_name: "game", labels: &[] };
-    Ok(image.archive()?)
+    Ok(std::fs::read(&program)?)
 }

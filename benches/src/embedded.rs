@@ -15,18 +15,23 @@ use bollard::query_parameters::{
 use futures_util::future::try_join_all;
 use tokio::time::Instant;
 
-use crate::docker::{WARM_UPS, first_answer, game_image, load_image, plain, until};
+use crate::docker::{WARM_UPS, first_answer, game_image, load_image, plain, until_every};
 use crate::http::{Connection, request};
 use crate::paired::{Rates, Samples};
 use crate::server::{Server, TOKEN, deploy};
 use crate::{Failure, Report, block_on};
 
-/// Ours alone; ports beside those of the bare containers.
-const SITE: &str = "[[site]]\nname = \"here\"\ncity = \"here\"\nlatitude = 0.0\nlongitude = 0.0\ndriver = \"oci\"\n\
+/// Ours alone; ports beside those of the bare containers, so many that none has to be used twice in a run.
+pub const SITE: &str = "[[site]]\nname = \"here\"\ncity = \"here\"\nlatitude = 0.0\nlongitude = 0.0\ndriver = \"oci\"\n\
     [[site.host]]\nname = \"here-1\"\nport_range = \"22000-32700\"\n\
     capacity = { cpu_units = 100000000, memory_mib = 100000000 }\n";
 /// Host ports of the bare containers.
 const FIRST_PORT: u16 = 20_000;
+/// Between two looks at the status of one deployment whose time is taken: what is measured ends with READY and TERMINATED,
+/// not with the next look.
+pub const LOOK_CLOSELY: Duration = Duration::from_micros(200);
+/// The same while as many as possible are started: looking costs time that the starts need.
+const LOOK_NOW_AND_THEN: Duration = Duration::from_millis(4);
 /// After which a machine counts as idle.
 const IDLE: Duration = Duration::from_millis(100);
 /// How long the throughput of each side is measured in a round.
@@ -43,9 +48,7 @@ pub fn run(rounds: usize) -> Report {
         let tag = std::process::id().to_string();
         let image = format!("localhost/spawnpoint-bench:{tag}");
         load_image(&docker, &image).await?;
-        let server = Server::start(SITE).await?;
-        server.import(&game_image(&image)?)?;
-        server.describe_game("localhost", "spawnpoint-bench", &tag).await?;
+        let server = with_game(&tag).await?;
         let mut bench = Bench { docker, server, image, times: Times::default() };
         let measured = bench.measure(rounds).await;
         bench.server.end().await?;
@@ -54,6 +57,14 @@ pub fn run(rounds: usize) -> Report {
         measured?;
         Ok(bench.report(rounds))
     })
+}
+
+/// A server on the embedded runtime that knows the game; its image is `localhost/spawnpoint-bench:<tag>`.
+pub async fn with_game(tag: &str) -> Result<Server, Failure> {
+    let server = Server::start(SITE).await?;
+    server.import(&game_image(&format!("localhost/spawnpoint-bench:{tag}"))?)?;
+    server.describe_game("localhost", "spawnpoint-bench", tag).await?;
+    Ok(server)
 }
 
 #[derive(Debug, Default)]
@@ -75,9 +86,11 @@ struct Bench {
 }
 
 /// Times of one start and its end.
-struct Life {
-    answered: Duration,
-    gone: Duration,
+pub struct Life {
+    /// From the request to the first answer.
+    pub answered: Duration,
+    /// From the stop to the end.
+    pub gone: Duration,
 }
 
 impl Bench {
@@ -86,18 +99,18 @@ impl Bench {
             if round == WARM_UPS {
                 self.times = Times::default();
             }
-            let life = ours(self.server.address, round).await?;
+            let life = ours(self.server.address, round, LOOK_CLOSELY).await?;
             self.times.ours.add(life.answered);
             self.times.stop.add(life.gone);
             let life = bare(&self.docker, &self.image, FIRST_PORT + u16::try_from(round)?).await?;
             self.times.docker.add(life.answered);
             self.times.removal.add(life.gone);
             tokio::time::sleep(IDLE).await;
-            self.times.idle.add(ours(self.server.address, round).await?.answered);
+            self.times.idle.add(ours(self.server.address, round, LOOK_CLOSELY).await?.answered);
         }
         for _ in 0..THROUGHPUT_ROUNDS {
             let address = self.server.address;
-            let rate = self::rate(|_, round| ours(address, round)).await?;
+            let rate = self::rate(|_, round| ours(address, round, LOOK_NOW_AND_THEN)).await?;
             self.times.our_rate.add(rate);
             let (docker, image) = (&self.docker, self.image.as_str());
             // Each client has its ports in turn, so that none is still being given back.
@@ -158,20 +171,20 @@ where
     Ok(lives as f64 / start.elapsed().as_secs_f64())
 }
 
-/// One deployment over HTTP.
-async fn ours(address: SocketAddr, round: usize) -> Result<Life, Failure> {
+/// One deployment over HTTP, looked at so often.
+pub async fn ours(address: SocketAddr, round: usize, pause: Duration) -> Result<Life, Failure> {
     let mut connection = Connection::open(address).await?;
     let start = Instant::now();
     let accepted = connection.exchange(&deploy(round)).await?.json(202)?;
     let id = accepted["request_id"].as_str().ok_or("no request_id")?.to_owned();
     let ask = request("GET", &format!("/v1/status/{id}"), TOKEN, "");
-    let status = until(&mut connection, &ask, "Status.READY").await?;
+    let status = until_every(&mut connection, &ask, "Status.READY", pause).await?;
     let port = status["ports"]["game"]["external"].as_u64().ok_or("no port in the status")?;
     first_answer(u16::try_from(port)?).await?;
     let answered = start.elapsed();
     let stopping = Instant::now();
     connection.exchange(&request("DELETE", &format!("/v1/stop/{id}"), TOKEN, "")).await?.json(200)?;
-    until(&mut connection, &ask, "Status.TERMINATED").await?;
+    until_every(&mut connection, &ask, "Status.TERMINATED", pause).await?;
     Ok(Life { answered, gone: stopping.elapsed() })
 }
 

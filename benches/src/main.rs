@@ -12,12 +12,16 @@ mod embedded;
 mod growth;
 mod hello;
 mod http;
+mod idle;
 mod load;
 mod memory;
 mod metrics;
 mod paired;
 mod placement;
+mod ports;
+mod rate;
 mod raw;
+mod runtimes;
 mod server;
 mod status;
 
@@ -32,10 +36,19 @@ pub type Report = Result<Vec<String>, Failure>;
 /// A benchmark: its name, what it compares, its function from rounds to the report, its default rounds.
 type Benchmark = (&'static str, &'static str, fn(usize) -> Report, usize);
 
-const BENCHMARKS: [Benchmark; 9] = [
+const BENCHMARKS: [Benchmark; 13] = [
     ("placement", "choosing a host, against a naive haversine scan", |rounds| Ok(placement::run(rounds)), 51),
     ("docker", "deploy request to first UDP answer, against the bare Engine API", docker::run, 25),
     ("embedded", "the embedded runtime, against a Docker engine doing the same", embedded::run, 25),
+    (
+        "runtimes",
+        "the embedded runtime, against bare runc and crun in a network that is ready",
+        runtimes::run,
+        25,
+    ),
+    ("ports", "leading a port to a workload, with 100 and with 5 000 that are led already", ports::run, 101),
+    ("idle", "memory of the host for an idle deployment, against a Docker container", idle::run, 5),
+    ("rate", "40 deployments a second on the embedded runtime for a minute, nothing left", rate::run, 1),
     (
         "accept",
         "accepted deployments a second, against raw inserts into the same kind of database",
@@ -58,10 +71,16 @@ const BENCHMARKS: [Benchmark; 9] = [
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let wanted = arguments.next().unwrap_or_default();
-    let rounds = arguments.next().map(|text| text.parse::<usize>());
-    if wanted == hello::COMMAND {
-        return if hello::serve().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    let rest: Vec<String> = arguments.collect();
+    let own_process = match wanted.as_str() {
+        hello::COMMAND => Some(hello::serve()),
+        runtimes::COMMAND => Some(runtimes::launch(&rest)),
+        _ => None,
+    };
+    if let Some(ended) = own_process {
+        return if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
+    let rounds = rest.first().map(|text| text.parse::<usize>());
     let found = BENCHMARKS.iter().find(|(name, ..)| *name == wanted);
     let (Some((name, about, run, default)), None | Some(Ok(1..))) = (found, &rounds) else {
         eprintln!("usage: spawnpoint-benches <name> [rounds]");

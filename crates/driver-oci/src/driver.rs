@@ -40,6 +40,12 @@ const WORD: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_millis(5);
 /// A start is asked for again so often if whoever was asked is lost.
 const TRIES: usize = 3;
+/// Between two looks at something that takes less than a timer's tick.
+const AT_ONCE: Duration = Duration::from_micros(100);
+/// So many looks are taken, some 5 ms.
+const LOOKS: usize = 30;
+/// A program that was started so many microseconds ago may be about to listen: it is not said at once that it does not.
+const YOUNG: i64 = 20_000;
 /// The janitor comes this often, when somebody looks at everything.
 const TIDY: Duration = Duration::from_secs(60);
 
@@ -309,10 +315,12 @@ impl OciDriver {
                 tracing::warn!(workload.id = %id, "a workload does not end");
                 return Err(DriverError::Timeout);
             }
-            if !matches!(stage(dir), Ok(Stage::Made | Stage::Ended(..))) {
-                tokio::time::sleep(AGAIN).await;
+            if matches!(stage(dir), Ok(Stage::Made | Stage::Ended(..))) {
+                // Its supervisor has said everything, and is on its way out.
+                let dir = dir.to_owned();
+                let _ = briefly(move || records::is_locked(&dir).is_ok_and(|is_locked| !is_locked)).await;
             } else {
-                tokio::time::sleep(Duration::from_micros(200)).await;
+                tokio::time::sleep(AGAIN).await;
             }
         }
     }
@@ -386,6 +394,17 @@ impl OciDriver {
         }
         Ok(Some(stats))
     }
+}
+
+/// Whether something comes true in a moment. Timers of the runtime tick too slowly for that.
+async fn briefly(is_so: impl Fn() -> bool + Send + 'static) -> Result<bool, DriverError> {
+    let look = move || {
+        (0..LOOKS).any(|_| {
+            std::thread::sleep(AT_ONCE);
+            is_so()
+        })
+    };
+    tokio::task::spawn_blocking(look).await.map_err(internal)
 }
 
 /// A supervisor that does not answer in time is none.
@@ -525,8 +544,21 @@ impl Driver for OciDriver {
     async fn listening(&self, id: WorkloadId, ports: &[PortPublish]) -> Result<bool, DriverError> {
         let Some(state) = self.process(id)? else { return Ok(false) };
         // Asked again afterwards: the number may be another's by now.
-        let open = sockets::all_open(state.pid, ports).unwrap_or(false);
-        Ok(open && records::ticks(state.pid) == Some(state.ticks))
+        let listens = |state: &StateRecord, ports: &[PortPublish]| {
+            sockets::all_open(state.pid, ports).unwrap_or(false)
+                && records::ticks(state.pid) == Some(state.ticks)
+        };
+        if listens(&state, ports) {
+            return Ok(true);
+        }
+        let is_young = supervisor::now() - state.started_at < YOUNG;
+        match self.engine.lingering.try_acquire() {
+            Ok(_place) if is_young => {
+                let ports = ports.to_vec();
+                briefly(move || listens(&state, &ports)).await
+            }
+            _ => Ok(false),
+        }
     }
 
     async fn set_access(&self, lists: &[AccessList]) -> Result<(), DriverError> {

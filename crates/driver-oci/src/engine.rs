@@ -25,7 +25,7 @@ use spawnpoint_driver::bulkhead::Bulkhead;
 use spawnpoint_images::Store;
 use spawnpoint_model::{Cidr, InstallationId, WorkloadId};
 use spawnpoint_network::{Network, NetworkConfig, Unsupported};
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, Semaphore, broadcast};
 
 use crate::cgroup::Hierarchies;
 use crate::client::Client;
@@ -39,6 +39,8 @@ use crate::{at_work, host, leftovers, quota, records};
 const HEAVY_PLACES: usize = 32;
 /// Hints that may wait for a watcher; one that comes later than that looks at everything.
 const HINTS: usize = 1024;
+/// Programs that were started just now and are looked at closely, at a time: it is work.
+const LINGERING_MAX: usize = 4;
 /// Locks of workloads are thrown away when there are more than this.
 const LOCKS_MAX: usize = 4096;
 
@@ -76,6 +78,7 @@ pub struct OciEngine {
     pub(crate) client: Client,
     pub(crate) hierarchies: Hierarchies,
     pub(crate) heavy: Bulkhead,
+    pub(crate) lingering: Semaphore,
     pub(crate) hints: broadcast::Sender<WorkloadId>,
     pub(crate) processes: Mutex<HashMap<WorkloadId, records::StateRecord>>,
     locks: Mutex<HashMap<WorkloadId, Arc<tokio::sync::Mutex<()>>>>,
@@ -165,6 +168,7 @@ impl OciEngine {
             client,
             hierarchies,
             heavy: Bulkhead::new(HEAVY_PLACES),
+            lingering: Semaphore::new(LINGERING_MAX),
             hints,
             processes: Mutex::default(),
             locks: Mutex::default(),

@@ -87,6 +87,8 @@ struct Slot {
     /// Held for life as well: nobody else gets these ids.
     users: Option<Block>,
     child: sys::Child,
+    /// Its mounts are taken down with this process, not with the child: so nobody who waits for its end waits for that too.
+    mounts: Option<File>,
     talk: UnixStream,
     output: [OwnedFd; 2],
 }
@@ -238,6 +240,7 @@ impl Slot {
             })
         };
         drop((child_talk, child_out, child_err));
+        let mounts = File::open(format!("/proc/{}/ns/mnt", child.pid)).ok();
         let _ = talk.set_read_timeout(Some(Duration::from_secs(60)));
         let mut letter = [0];
         match talk.read(&mut letter) {
@@ -248,7 +251,7 @@ impl Slot {
                 return Err(if text.is_empty() { "the child has ended".to_owned() } else { text });
             }
         }
-        Ok(Self { name: name.to_owned(), lock, users, child, talk, output: [out, err] })
+        Ok(Self { name: name.to_owned(), lock, users, child, mounts, talk, output: [out, err] })
     }
 }
 
@@ -274,6 +277,8 @@ pub struct Running {
     pub output: [OwnedFd; 2],
     /// Held for life: nobody else gets the ids of its users.
     pub _users: Option<File>,
+    /// Its mounts, which are taken down with this process.
+    pub _mounts: Option<File>,
     /// Where they are written.
     pub writer: log::Writer,
     /// Where commands come from.
@@ -319,7 +324,9 @@ impl Deadlines {
     }
 }
 
-fn now() -> i64 {
+/// Microseconds since 1970.
+#[must_use]
+pub fn now() -> i64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
     time.tv_sec * 1_000_000 + time.tv_nsec / 1000
 }
@@ -364,7 +371,7 @@ fn run(shared: &Shared, mut slot: Slot, received: Received, start: &Start) -> Re
     let read = slot.talk.read_to_end(&mut told);
     let refusal = match (outcome, read, told.split_first()) {
         (Ok(()), Ok(_), None) => {
-            let Slot { name, lock: slot_lock, users, child, output, .. } = slot;
+            let Slot { name, lock: slot_lock, users, child, mounts, output, .. } = slot;
             let (child, slot) = (child.pidfd, name);
             return Ok(Running {
                 slot,
@@ -372,6 +379,7 @@ fn run(shared: &Shared, mut slot: Slot, received: Received, start: &Start) -> Re
                 child,
                 output,
                 _users: users.and_then(Block::into_lock),
+                _mounts: mounts,
                 writer,
                 control,
                 _lock: lock,

@@ -57,6 +57,8 @@ pub const LOST: &str = "lost";
 pub const POOL_MAX: usize = 64;
 /// A waiting supervisor that ended by itself is replaced after so long.
 const PAUSE: Duration = Duration::from_millis(500);
+/// One that was given work is replaced after so long, unless few are left: its start comes first, and takes less.
+const AFTER_YOU: Duration = Duration::from_millis(20);
 
 /// What a zygote is started with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -317,28 +319,33 @@ struct Nursery {
 
 impl Nursery {
     fn run(mut self) {
-        let mut pause = false;
+        let mut pause = None;
         loop {
-            while !pause && self.waiting.len() < self.pool {
+            while pause.is_none() && self.waiting.len() < self.pool {
                 match self.fork() {
                     Some(pid) => self.waiting.push(pid),
-                    None => pause = true,
+                    None => pause = Some(PAUSE),
                 }
             }
-            let millis = i64::try_from(PAUSE.as_millis()).unwrap_or(500);
-            let timeout = Timespec { tv_sec: 0, tv_nsec: millis * 1_000_000 };
+            let timeout = pause.map(|pause| Timespec { tv_sec: 0, tv_nsec: i64::from(pause.subsec_nanos()) });
             let mut fds =
                 [PollFd::new(&self.children, PollFlags::IN), PollFd::new(&self.heard, PollFlags::IN)];
-            let woken = rustix::event::poll(&mut fds, pause.then_some(&timeout));
-            if pause && matches!(woken, Ok(0)) {
-                pause = false;
+            let woken = rustix::event::poll(&mut fds, timeout.as_ref());
+            if matches!(woken, Ok(0)) {
+                pause = None;
             }
+            let before = self.waiting.len();
             if self.hear() {
                 let _ = fs::remove_file(self.shared.run.join(SOCKET));
                 // Those that wait end with us; those that work go on.
                 return;
             }
-            pause |= self.reap();
+            if self.waiting.len() < before && pause != Some(PAUSE) {
+                pause = (self.waiting.len() * 2 >= self.pool).then_some(AFTER_YOU);
+            }
+            if self.reap() {
+                pause = Some(PAUSE);
+            }
         }
     }
 

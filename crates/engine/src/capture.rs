@@ -49,7 +49,10 @@ struct Reading {
 
 impl Engine {
     /// Reads and keeps the log of the row's present attempt.
-    pub(crate) async fn capture(&self, row: &Deployment, runtime: &HostRuntime) -> Result<(), NotKept> {
+    pub(crate) async fn capture(&self, row: &Deployment) -> Result<(), NotKept> {
+        let runtime = row.state.host.as_ref().and_then(|host| self.inner.fleet.find(host));
+        let Some(runtime) = runtime else { return Err(NotKept("its host is not there".to_owned())) };
+        let runtime = runtime.as_ref();
         let turn = async { (runtime.captures.acquire().await, self.inner.captures.acquire().await) };
         let Ok(_turn) = tokio::time::timeout(TURN_MAX, turn).await else {
             return Err(NotKept("too many logs were to be read at once".to_owned()));

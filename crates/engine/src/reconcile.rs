@@ -129,12 +129,19 @@ impl Engine {
                 None => Observation::Nothing,
             };
             let decision = decide(&row, &looked, now, &self.inner.options.rules);
+            let mut captured = None;
             let row = match decision.next {
                 None => row,
                 Some(next) => {
                     let (webhooks, release) = (decision.webhooks, decision.release);
                     let change = Change { webhooks, release, event: None, also };
-                    match self.save(&row, next, change).await {
+                    // The log of what has ended may be read meanwhile.
+                    let reads = decision.action == Action::Remove && matches!(looked, Observation::Exited(_));
+                    let ended = reads.then(|| next.clone());
+                    let read = async { Some(self.capture(ended.as_ref()?).await) };
+                    let (saved, read) = tokio::join!(self.save(&row, next, change), Box::pin(read));
+                    captured = read;
+                    match saved {
                         Ok(saved) => saved,
                         Err(
                             StoreError::Conflict(Conflict::Stale(_) | Conflict::Outdated { .. })
@@ -171,7 +178,7 @@ impl Engine {
                     let wait = looks.pause(&row.state.phase, unreachable).min(grace);
                     self.poll(&row, slot, &mut looks, wait).await
                 }
-                Action::Remove => self.remove_workload(&row).await,
+                Action::Remove => self.remove_workload(&row, captured).await,
             });
         }
         Ok(())

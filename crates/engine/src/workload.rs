@@ -10,6 +10,7 @@ use spawnpoint_model::port::PortBinding;
 use spawnpoint_model::secret::Plaintext;
 use spawnpoint_model::{Deployment, Timestamp, VersionSpec};
 
+use crate::capture::NotKept;
 use crate::front::FrontError;
 use crate::hosts::HostRuntime;
 use crate::view::DeploymentView;
@@ -263,13 +264,23 @@ impl Engine {
         }
     }
 
-    pub(crate) async fn remove_workload(&self, row: &Deployment) -> Observation {
+    /// Removes the workload. Its log is kept before, unless that was tried already.
+    pub(crate) async fn remove_workload(
+        &self,
+        row: &Deployment,
+        captured: Option<Result<(), NotKept>>,
+    ) -> Observation {
         let Some(runtime) = row.state.host.as_ref().and_then(|host| self.inner.fleet.find(host)) else {
             return Observation::Unreachable;
         };
+        let capture = async {
+            match captured {
+                Some(captured) => captured,
+                None => self.capture(row).await,
+            }
+        };
         // Two readings: neither waits for the other, and what one cannot have, the other may.
-        let captured = Box::pin(self.capture(row, &runtime));
-        let (captured, ()) = tokio::join!(captured, Box::pin(self.spool_log(row, &runtime)));
+        let (captured, ()) = tokio::join!(Box::pin(capture), Box::pin(self.spool_log(row, &runtime)));
         match runtime.driver().remove(row.workload()).await {
             Ok(()) => {
                 if let Some(front) = &runtime.setup.front {

@@ -18,6 +18,8 @@ use crate::wire::Socket;
 const QUEUE: usize = 256;
 /// Changes that are made at once.
 const TOGETHER: usize = 64;
+/// Marks that are tried again with the next change, if the kernel did not forget their flows.
+const OWED_MAX: usize = 1024;
 
 /// A change.
 #[derive(Debug, Default)]
@@ -28,7 +30,8 @@ pub struct Change {
     pub new: Vec<Element>,
     /// Flows with these marks are forgotten before it is told that it was made.
     pub marks: Vec<u32>,
-    /// And with these right after: the kernel walks through its whole table for each, which takes longer than the change.
+    /// And with these right after, before any later change: the kernel walks through its whole table for each, which takes
+    /// longer than the change.
     pub late_marks: Vec<u32>,
 }
 
@@ -47,7 +50,7 @@ impl Committer {
     pub fn start(table: String, plan: Plan, elements: BTreeSet<Element>) -> io::Result<Self> {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let socket = Socket::netfilter()?.widen()?;
-        let mut worker = Worker { socket, table, plan, elements, lengths: BTreeSet::new() };
+        let mut worker = Worker { socket, table, plan, elements, lengths: BTreeSet::new(), owed: Vec::new() };
         worker.rebuild()?;
         std::thread::Builder::new().name("network-rules".into()).spawn(move || worker.run(receiver))?;
         Ok(Self(sender))
@@ -84,6 +87,8 @@ struct Worker {
     elements: BTreeSet<Element>,
     /// The lengths of prefixes that there are rules for.
     lengths: BTreeSet<(u8, u8)>,
+    /// Marks whose flows are still to be forgotten.
+    owed: Vec<u32>,
 }
 
 impl Worker {
@@ -110,7 +115,7 @@ impl Worker {
     fn make(&mut self, changes: Vec<(Change, oneshot::Sender<io::Result<()>>)>) {
         let whole: Vec<&Change> = changes.iter().map(|(change, _)| change).collect();
         let together = self.commit(&whole).is_ok();
-        let late: Vec<u32> = whole.iter().flat_map(|change| change.late_marks.iter().copied()).collect();
+        self.owed.extend(whole.iter().flat_map(|change| change.late_marks.iter().copied()));
         for (change, reply) in changes {
             let result = match if together { Ok(()) } else { self.commit(&[&change]) } {
                 Ok(()) => Ok(()),
@@ -119,8 +124,12 @@ impl Worker {
             // Who asked may have gone.
             let _ = reply.send(result.and_then(|()| flows::forget(&self.socket, &change.marks)));
         }
-        if let Err(error) = flows::forget(&self.socket, &late) {
-            tracing::warn!(table = %self.table, %error, "flows to ports that led nowhere could not be forgotten");
+        match flows::forget(&self.socket, &self.owed) {
+            Ok(()) => self.owed.clear(),
+            Err(error) => {
+                tracing::warn!(table = %self.table, %error, "flows could not be forgotten; tried again with the next change");
+                self.owed.truncate(OWED_MAX);
+            }
         }
     }
 

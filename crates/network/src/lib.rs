@@ -55,9 +55,9 @@
 //! # What it costs
 //! Publishing is one transaction of a few elements (0.1 ms, with a hundred ports or five thousand), leasing from the pool is
 //! the writing of one small file. To forget flows the kernel walks through its whole table of connections (0.3 ms where it
-//! has 262,144 places and few are taken): once for a release, and once for each UDP port after it was published. To take a
-//! link away it waits for some 30 ms in which it does nothing: that is done in the background, for many at once. A network
-//! holds some 220 KiB of the kernel's memory.
+//! has 262,144 places and few are taken): once for a release and once for each UDP port that is published, right after whoever
+//! asked was told, and before anything else changes. To take a link away it waits for some 30 ms in which it does nothing:
+//! that is done in the background, for many at once. A network holds some 220 KiB of the kernel's memory.
 //!
 //! # For whoever runs the workloads
 //! Files of `netns/` are mounts. A process that makes a mount namespace of its own takes them along, and keeps networks

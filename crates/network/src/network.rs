@@ -319,8 +319,9 @@ impl Network {
         blocking("the rules cannot be read", move || stock::published(&table)).await
     }
 
-    /// Takes a workload's network away: its ports are free and its flows forgotten when this returns. The network itself is
-    /// cleared in the background, which [`Network::close`] waits for. Without a lease nothing is done.
+    /// Takes a workload's network away: its ports are free when this returns, and its flows are forgotten before anybody
+    /// else is given one of them. The network itself is cleared in the background, which [`Network::close`] waits for.
+    /// Without a lease nothing is done.
     ///
     /// # Errors
     /// What is left; to be tried again.
@@ -334,8 +335,8 @@ impl Network {
         // Somebody may have released it while this waited.
         let Ok(lease) = self.lease_of(id) else { return Ok(()) };
         let number = lease.prepared.number;
-        let marks = vec![rules::mark_of_workload(self.0.ground.address(number))];
-        let change = Change { gone: lease.elements.into_iter().collect(), marks, ..Change::default() };
+        let late_marks = vec![rules::mark_of_workload(self.0.ground.address(number))];
+        let change = Change { gone: lease.elements.into_iter().collect(), late_marks, ..Change::default() };
         self.0.committer.change("ports cannot be freed", change).await?;
         {
             let mut state = self.0.state.lock();
@@ -360,10 +361,15 @@ impl Network {
 
     /// Clears what is left of a network. The kernel takes its time for a link: some 30 ms, in which it does nothing.
     async fn clear(&self, number: u32) {
+        // Its flows are forgotten by then: whoever finds its grave after a crash forgets them himself.
+        let forgotten = self.0.committer.change("flows cannot be forgotten", Change::default()).await;
         let _hand = self.0.clearers.acquire().await;
         let inner = Arc::clone(&self.0);
         let clear = move || inner.ground.clear_buried(&Socket::route()?, number);
-        let cleared = blocking("a network cannot be cleared", clear).await;
+        let cleared = match forgotten {
+            Ok(()) => blocking("a network cannot be cleared", clear).await,
+            Err(error) => Err(error),
+        };
         let mut state = self.0.state.lock();
         state.clearing -= 1;
         match cleared {

@@ -17,7 +17,7 @@ use crate::rules::{self, Plan};
 use crate::slots::Ground;
 use crate::types::{NetworkConfig, Port, Unsupported};
 use crate::wire::{Packet, Socket};
-use crate::{CLEARERS, MAKERS, POOL_MAX, host, link, pool, stock};
+use crate::{CLEARERS, MAKERS, POOL_MAX, flows, host, link, pool, stock};
 
 /// Prefixes of the network of workloads.
 const PREFIXES: std::ops::RangeInclusive<u8> = 16..=24;
@@ -221,7 +221,11 @@ fn find(ground: &Ground, route: &Socket, netfilter: &Socket, table: &str, pool: 
     let links = link::all(route, &ground.interfaces)?;
     let mut state = State::default();
     ground.clear_halves()?;
-    for number in ground.buried()? {
+    let buried = ground.buried()?;
+    let marks: Vec<u32> =
+        buried.iter().map(|number| rules::mark_of_workload(ground.address(*number))).collect();
+    flows::forget(netfilter, &marks)?;
+    for number in buried {
         ground.clear_buried(route, number)?;
     }
     for (id, number) in ground.leases()? {

@@ -3,6 +3,7 @@
 //! image (a megabyte and a half, for the reader's own tries).
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,8 +35,9 @@ pub const GAME: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/game"));
 pub const IMAGE: &str = concat!("localhost/spawnpoint-demo:", env!("CARGO_PKG_VERSION"));
 /// For each step that waits.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Between two looks at a status: twice slower than the API's limit.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// Between two looks at a status: a tenth of the time that it has taken, so that what is shown is at most a tenth too much. The
+/// demo's own server does not limit that.
+const LOOK_AGAIN: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_millis(100);
 /// For one answer of the game.
 const PACKET_PATIENCE: Duration = Duration::from_secs(1);
 /// Packets that are played.
@@ -186,7 +188,7 @@ async fn wait_for_status(api: &Api, id: &str, wanted: &str) -> Result<Value, Fai
                 status["error_detail"]
             )));
         }
-        tokio::time::sleep(LOOK_AGAIN).await;
+        tokio::time::sleep((started.elapsed() / 10).clamp(*LOOK_AGAIN.start(), *LOOK_AGAIN.end())).await;
     }
 }
 

@@ -306,6 +306,15 @@ pub fn flows(address: Ipv4Addr) -> Vec<String> {
     all.lines().filter(|line| line.contains(&own)).map(str::to_owned).collect()
 }
 
+/// The kernel forgets them: right after whoever asked for the release was told.
+pub async fn no_flows(address: Ipv4Addr) {
+    let start = tokio::time::Instant::now();
+    while !flows(address).is_empty() {
+        assert!(start.elapsed() < PATIENCE, "{:?}", flows(address));
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
 /// A TCP connection, if there can be one.
 pub fn tcp_client(to: impl Into<SocketAddr>) -> Option<TcpStream> {
     TcpStream::connect_timeout(&to.into(), Duration::from_millis(700)).ok()

@@ -7,7 +7,9 @@ use std::process::Command;
 use spawnpoint_network::{Network, NetworkConfig, NetworkError, Port};
 use tokio::time::Instant;
 
-use crate::lab::{Lab, answer, both, config, echo, flows, id, no_answer, possible, run, udp_client};
+use crate::lab::{
+    Lab, answer, both, config, echo, flows, id, no_answer, no_flows, possible, run, udp_client,
+};
 
 /// All that an installation could leave behind, in words.
 fn stock(config: &NetworkConfig, addresses: &BTreeSet<Ipv4Addr>) -> BTreeSet<String> {
@@ -154,13 +156,38 @@ async fn after_a_crash_everything_is_found_again_and_can_be_released() {
         assert!(kinds.contains(kind), "{kind}: {kinds:?}");
     }
     network.release(id(1)).await.unwrap();
-    assert!(!stock(&config, &addresses).iter().any(|line| line.starts_with("flow")));
+    no_flows(slot.address).await;
     network.release(id(2)).await.unwrap();
     no_answer(&client);
     assert_eq!(network.inventory().await.unwrap().leases, []);
     network.close().await.unwrap();
     lab.close().await;
     assert_eq!(stock(&config, &addresses), BTreeSet::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_crash_in_the_middle_of_a_release_the_next_process_forgets_its_flows() {
+    if !possible() {
+        return;
+    }
+    let lab = Lab::open(|config| config.pool_size = 0).await;
+    let slot = lab.network.lease(id(1)).await.unwrap();
+    lab.network.publish(id(1), &both(lab.base_port), None).await.unwrap();
+    echo(&slot, "1");
+    let client = udp_client((Ipv4Addr::LOCALHOST, lab.base_port));
+    answer(&client);
+    assert!(!flows(slot.address).is_empty());
+    lab.network.close().await.unwrap();
+
+    // As far as a release comes before it is told that it was made: the lease is buried, and nothing else done.
+    let leases = lab.config.run_dir.join("leases");
+    let number = std::fs::read_to_string(leases.join(id(1).to_string())).unwrap();
+    std::fs::rename(leases.join(id(1).to_string()), leases.join(format!("!{number}"))).unwrap();
+    let network = Network::open(NetworkConfig { pool_size: 0, ..lab.config.clone() }).await.unwrap();
+    assert_eq!(flows(slot.address), Vec::<String>::new());
+    assert_eq!(std::fs::read_dir(&leases).unwrap().count(), 0);
+    network.close().await.unwrap();
+    lab.close().await;
 }
 
 /// Not a test by itself: what the next one kills.

@@ -32,7 +32,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     // What the tests of several rooms stand on; only tests use it, of any room.
     ("testing", &["model", "driver", "store", "engine"]),
     // Measures any room.
-    ("benches", &["model", "driver", "driver-docker", "store", "engine", "api"]),
+    ("benches", &["model", "driver", "driver-docker", "network", "store", "engine", "api"]),
 ];
 
 /// Room -> the foreign crates that it alone may use, since they are what the room is for.
