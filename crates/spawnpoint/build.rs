@@ -13,6 +13,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut rustc = Command::new(env::var("RUSTC")?);
     rustc.args(["--edition", "2024", "--crate-name", "game", "--crate-type", "bin"]);
     rustc.args(["--target", &env::var("TARGET")?]);
+    // Cargo tells it where another architecture has one of its own.
+    if let Some(linker) = env::var_os("RUSTC_LINKER") {
+        rustc.arg("-C").arg(format!("linker={}", PathBuf::from(linker).display()));
+    }
     for option in options {
         rustc.args(["-C", option]);
     }

@@ -24,6 +24,10 @@ const NEEDED: [&str; 3] = ["cpu", "memory", "pids"];
 const USEFUL: [&str; 3] = ["cpuacct", "blkio", "io"];
 /// The group in v2 of those who look after groups.
 const SHELTER: &str = "supervisors";
+/// Where processes go that stand in the way of groups below theirs.
+const ASIDE: &str = "spawnpoint-beside";
+/// Those are looked for so often: new ones come in while others leave.
+const LEAVINGS: u32 = 10;
 /// The period over which CPU time is shared out, in microseconds.
 const PERIOD: u64 = 100_000;
 /// The least quota that the kernel takes, in microseconds.
@@ -67,17 +71,15 @@ impl Hierarchies {
     /// Finds the controllers.
     ///
     /// # Errors
-    /// What is missing, for people.
+    /// The name of a controller that is missing.
     pub fn find(installation: &str) -> Result<Self, String> {
-        let text = fs::read_to_string("/proc/self/mountinfo").map_err(|error| error.to_string())?;
+        let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let found = Self::parse(installation, &text, |directory| {
             read(&directory.join("cgroup.controllers")).unwrap_or_default()
         });
         match NEEDED.iter().find(|name| found.place(name).is_none()) {
             None => Ok(found),
-            Some(missing) => {
-                Err(format!("the control group controller {missing:?} is neither mounted (v1) nor free (v2)"))
-            }
+            Some(missing) => Err((*missing).to_owned()),
         }
     }
 
@@ -189,7 +191,7 @@ impl Hierarchies {
         let wanted: Vec<String> = wanted.map(|name| format!("+{name}")).collect();
         if !wanted.is_empty() {
             for directory in [root.clone(), root.join(&self.parent)] {
-                fs::write(directory.join("cgroup.subtree_control"), wanted.join(" "))?;
+                hand_down(&directory, &wanted.join(" "))?;
             }
         }
         Ok(())
@@ -441,6 +443,25 @@ fn make(directory: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         other => other,
     }
+}
+
+/// Lets the groups below one have controllers. Only the machine's own root may have that and processes at once: what a container
+/// takes for the root has to be left by them first.
+fn hand_down(directory: &Path, controllers: &str) -> io::Result<()> {
+    let control = directory.join("cgroup.subtree_control");
+    for _ in 0..LEAVINGS {
+        match fs::write(&control, controllers) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {}
+            other => return other,
+        }
+        let aside = directory.join(ASIDE);
+        make(&aside)?;
+        for pid in read(&directory.join("cgroup.procs")).unwrap_or_default().lines() {
+            // Who has ended meanwhile needs no other place; who comes in is found by the next round.
+            let _ = fs::write(aside.join("cgroup.procs"), pid);
+        }
+    }
+    fs::write(&control, controllers)
 }
 
 /// A file that some kernels do not have.

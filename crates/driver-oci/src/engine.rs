@@ -125,7 +125,8 @@ impl OciEngine {
     pub async fn open(config: OciConfig, images: Store) -> Result<Arc<Self>, Unsupported> {
         host::check()?;
         let short = short(&config.installation);
-        let hierarchies = Hierarchies::find(&short).map_err(Unsupported)?;
+        let hierarchies = Hierarchies::find(&short)
+            .map_err(|missing| Unsupported(format!("there is no control group controller {missing:?}")))?;
         let config = OciConfig { dir: std::path::absolute(&config.dir).unwrap_or(config.dir), ..config };
         for dir in [
             &config.dir,
@@ -150,7 +151,7 @@ impl OciEngine {
             open_host_firewall: true,
         })
         .await?;
-        for note in network.notes() {
+        for note in network.notes().iter().chain(&host::mounts_of_our_own()) {
             tracing::info!("{note}");
         }
         let prepared = Prepared::new(&short);
@@ -203,7 +204,7 @@ impl OciEngine {
     /// What the operator should know: what was changed on the host, what could not be had.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
-        self.network.notes().to_vec()
+        self.network.notes().iter().cloned().chain(host::mounts_of_our_own()).collect()
     }
 
     /// The image store.

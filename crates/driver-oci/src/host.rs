@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use rustix::io::Errno;
+use rustix::mount::FsOpenFlags;
 use spawnpoint_model::units::Resources;
 use spawnpoint_model::{CpuUnits, MemoryMib};
 use spawnpoint_network::Unsupported;
@@ -70,15 +72,29 @@ fn root() -> Result<String, String> {
     if !rustix::process::geteuid().is_root() {
         return Err("it has to be run as root (sudo, or User=root in its unit)".to_owned());
     }
+    if !is_identity(&std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default()) {
+        return Err("this root is one of a user namespace only (a rootless container?); \
+            run it as the machine's own root"
+            .to_owned());
+    }
     if !own.contains(needed) {
         return Err("root lacks capabilities here (a container without --privileged?)".to_owned());
     }
     Ok("yes".to_owned())
 }
 
+/// Whether users are those of the machine. No such file: the kernel knows no other ones.
+fn is_identity(uid_map: &str) -> bool {
+    let numbers: Vec<&str> = uid_map.split_whitespace().collect();
+    matches!(numbers.as_slice(), [] | ["0", "0", "4294967295"])
+}
+
 fn groups() -> Result<String, String> {
-    let found = Hierarchies::find("doctor")
-        .map_err(|missing| format!("{missing}; mount cgroup2 at /sys/fs/cgroup"))?;
+    let found = Hierarchies::find("doctor").map_err(|missing| {
+        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        let remedy = remedy(&missing, &read("/proc/cgroups"), &read("/proc/cmdline"));
+        format!("there is no control group controller {missing:?}: {remedy}")
+    })?;
     if found.is_read_only() {
         return Err(
             "control groups are mounted read-only here (a container without --privileged?)".to_owned()
@@ -87,14 +103,52 @@ fn groups() -> Result<String, String> {
     Ok(found.describe().to_owned())
 }
 
+/// How to get a controller: it was switched off, was not built in, or is mounted nowhere.
+fn remedy(controller: &str, known: &str, command_line: &str) -> String {
+    let switched_off = command_line
+        .split_whitespace()
+        .filter_map(|word| word.strip_prefix("cgroup_disable="))
+        .find(|names| names.split(',').any(|name| name == controller));
+    if let Some(names) = switched_off {
+        return format!(
+            "the kernel was started with cgroup_disable={names}; take that from its command line"
+        );
+    }
+    // `name hierarchy groups enabled`
+    let mut lines = known.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    match lines.find(|words| words.first() == Some(&controller)).as_deref() {
+        Some([.., "0"]) => {
+            format!("the kernel has it switched off; add cgroup_enable={controller} to its command line")
+        }
+        Some(_) => "it is neither mounted (v1) nor free (v2); mount cgroup2 at /sys/fs/cgroup".to_owned(),
+        None if known.is_empty() => {
+            "nothing mounted at /sys/fs/cgroup has it; mount cgroup2 there, on a kernel that has it"
+                .to_owned()
+        }
+        None => format!("the kernel was built without it (CONFIG_{})", option_of(controller)),
+    }
+}
+
+fn option_of(controller: &str) -> &str {
+    match controller {
+        "cpu" => "CGROUP_SCHED",
+        "memory" => "MEMCG",
+        "pids" => "CGROUP_PIDS",
+        other => other,
+    }
+}
+
+/// Asked for by name, the kernel loads what it has as a module, which a freshly started machine has not done yet.
 fn overlay() -> Result<String, String> {
+    let asked = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC);
     let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
-    let is_there = known.lines().any(|line| line.ends_with("\toverlay"));
-    let module = Path::new("/sys/module/overlay").exists();
-    if is_there || module {
+    if asked.is_ok() || known.lines().any(|line| line.ends_with("\toverlay")) {
         return Ok("yes".to_owned());
     }
-    Err("the kernel has no overlay file system; load it: modprobe overlay".to_owned())
+    match asked {
+        Err(Errno::PERM) => Ok("only root can tell".to_owned()),
+        _ => Err("the kernel has no overlay file system; load it: modprobe overlay".to_owned()),
+    }
 }
 
 fn filters() -> Result<String, String> {
@@ -114,6 +168,18 @@ fn namespaces() -> Result<String, String> {
         return Ok("mount, pid, network, ipc, uts, cgroup".to_owned());
     }
     Err(format!("the kernel lacks namespaces: {}", missing.join(", ")))
+}
+
+/// Networks are kept by mounts, which the next process has to find where this one left them. A service manager may give each
+/// start of a service mounts of its own.
+pub(crate) fn mounts_of_our_own() -> Option<String> {
+    let of = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
+    let (own, first) = (of("self")?, of("1")?);
+    (own != first).then(|| {
+        "this process has mounts of its own, as by PrivateTmp=, ProtectSystem= or PrivateMounts= in its unit: after a \
+         restart the networks of running matches are not found; take those options out"
+            .to_owned()
+    })
 }
 
 /// All there is.
@@ -144,5 +210,25 @@ mod tests {
         let total = total().unwrap();
         assert!(total.cpu.0 >= 1024 && total.memory.0 > 100, "{total:?}");
         assert!(findings().iter().any(|finding| finding.what == "root"));
+    }
+
+    #[test]
+    fn a_missing_controller_is_told_with_how_to_get_it() {
+        const KNOWN: &str = "#subsys_name hierarchy num_cgroups enabled\ncpu 0 54 1\nmemory 0 1 0\n";
+        let told = |name, line| remedy(name, KNOWN, line);
+        assert!(
+            told("memory", "quiet cgroup_disable=io,memory ro").contains("take that from its command line")
+        );
+        assert!(told("memory", "quiet").contains("add cgroup_enable=memory"));
+        assert!(told("cpu", "").contains("mount cgroup2 at /sys/fs/cgroup"));
+        assert!(told("pids", "").contains("CONFIG_CGROUP_PIDS"));
+        assert!(remedy("pids", "", "").contains("on a kernel that has it"));
+    }
+
+    #[test]
+    fn a_root_of_some_users_only_is_told_from_the_machines() {
+        assert!(is_identity("         0          0 4294967295\n") && is_identity(""));
+        assert!(!is_identity("         0       1000          1\n"));
+        assert!(!is_identity("0 100000 65536\n65536 1000 1\n"));
     }
 }

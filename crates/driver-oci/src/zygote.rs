@@ -244,7 +244,8 @@ fn serve(options: &Options, place: &str) -> Result<(), String> {
     let lock = File::create(options.run.join(LOCK)).map_err(|error| format!("lock: {error}"))?;
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
         .map_err(|_| "another zygote is at work".to_owned())?;
-    let hierarchies = Hierarchies::find(&options.installation)?;
+    let hierarchies = Hierarchies::find(&options.installation)
+        .map_err(|missing| format!("there is no control group controller {missing:?}"))?;
     hierarchies.make_parents().map_err(|error| format!("control groups: {error}"))?;
     hierarchies.shelter();
     let listener = listen(&options.run).map_err(|error| format!("socket: {error}"))?;

@@ -38,12 +38,21 @@ impl Outbound {
     ///
     /// # Errors
     /// A sentence: the TLS set-up of this machine does not work.
-    #[expect(clippy::disallowed_methods, reason = "this is the guarded client")]
     pub fn new(allowed: &[Network], timeout: Duration) -> Result<Self, String> {
         // Whoever is first wins; a second installation is refused and that is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let guard = Guard::new(allowed);
-        let client = reqwest::Client::builder()
+        // A machine that trusts no authority (none is installed) calls over plain HTTP; TLS is refused when it is asked for.
+        let client = Self::builder(&guard, timeout).build();
+        let client = client
+            .or_else(|_| Self::builder(&guard, timeout).tls_certs_only([]).build())
+            .map_err(|e| format!("the HTTP client for users' addresses cannot be made: {e}"))?;
+        Ok(Self { client, guard })
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the guarded client")]
+    fn builder(guard: &Guard, timeout: Duration) -> reqwest::ClientBuilder {
+        reqwest::Client::builder()
             .dns_resolver(Arc::new(GuardedResolver(guard.clone())))
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
@@ -51,9 +60,6 @@ impl Outbound {
             .connect_timeout(CONNECT_TIMEOUT.min(timeout))
             .pool_max_idle_per_host(4)
             .user_agent(concat!("Spawnpoint/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|e| format!("the HTTP client for users' addresses cannot be made: {e}"))?;
-        Ok(Self { client, guard })
     }
 
     /// The client. Each URL must be [checked](Self::check_url) first: a literal address is never resolved.

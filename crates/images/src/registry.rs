@@ -47,8 +47,8 @@ impl From<PullError> for Trouble {
     }
 }
 
-/// Makes the client that all pulls of a store share.
-#[expect(clippy::disallowed_methods, reason = "this client is guarded by the store's address policy")]
+/// Makes the client that all pulls of a store share. A machine that trusts no authority (none is installed) pulls from registries
+/// that need none, or one that was named; the others are refused when they are asked.
 pub fn client(options: &StoreOptions) -> Result<reqwest::Client, String> {
     // Whoever is first wins; a second installation is refused and that is fine.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -57,6 +57,14 @@ pub fn client(options: &StoreOptions) -> Result<reqwest::Client, String> {
         let more = reqwest::Certificate::from_pem_bundle(pem);
         authorities.extend(more.map_err(|_| "a registry's certificate authority cannot be read".to_owned())?);
     }
+    let client = builder(options).tls_certs_merge(authorities.clone()).build();
+    client
+        .or_else(|_| builder(options).tls_certs_only(authorities).build())
+        .map_err(|e| format!("the HTTP client for registries cannot be made: {e}"))
+}
+
+#[expect(clippy::disallowed_methods, reason = "this client is guarded by the store's address policy")]
+fn builder(options: &StoreOptions) -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .dns_resolver(Arc::new(GuardedResolver(options.clone())))
         .redirect(reqwest::redirect::Policy::none())
@@ -64,10 +72,7 @@ pub fn client(options: &StoreOptions) -> Result<reqwest::Client, String> {
         .connect_timeout(CONNECT_TIMEOUT.min(options.limits.no_progress))
         .pool_max_idle_per_host(8)
         .pool_idle_timeout(Duration::from_secs(30))
-        .tls_certs_merge(authorities)
         .user_agent(concat!("Spawnpoint/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(|e| format!("the HTTP client for registries cannot be made: {e}"))
 }
 
 /// Resolves names and leaves out every address that the policy does not permit.

@@ -32,7 +32,7 @@ pub fn open(mut config: NetworkConfig) -> Result<(Inner, pool::Wakes), Unsupport
     let route = Socket::route().map_err(because("the kernel has no rtnetlink"))?;
     let netfilter = Socket::netfilter().and_then(Socket::widen);
     let netfilter = netfilter.map_err(because("nftables cannot be reached (root is needed)"))?;
-    nft::tables(&netfilter).map_err(because("the kernel has no nftables (module nf_tables)"))?;
+    nft::tables(&netfilter).map_err(because("the kernel has no nftables; load it: modprobe nf_tables"))?;
 
     let mut notes = Vec::new();
     notes.extend(host::forward4()?);

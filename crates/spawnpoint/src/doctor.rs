@@ -47,6 +47,10 @@ pub async fn doctor() -> bool {
             }
         }
     }
+    if rustls_native_certs::load_native_certs().certs.is_empty() {
+        let text = "none is trusted, so no registry and no webhook is called over TLS; apt-get install ca-certificates";
+        row("note", "certificate authorities", text);
+    }
     let docker = docker().await;
     match &docker {
         Ok(text) => row("ok", "Docker (not needed)", text),

@@ -111,7 +111,9 @@ pub async fn connect(
         let capacity = match (planned.capacity, &chosen) {
             (Some(capacity), _) => capacity,
             (None, DriverPlan::Fake) => FAKE_CAPACITY,
-            (None, _) => measured(planned, reached.driver.as_ref(), &opened.store).await?,
+            (None, _) => measured(planned, reached.driver.as_ref(), &opened.store)
+                .await
+                .map_err(|failure| embedded.explain(planned, failure))?,
         };
         setups.push(base.setup(planned, capacity, reached));
     }

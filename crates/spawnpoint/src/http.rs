@@ -32,7 +32,8 @@ impl Api {
         )]
         let builder = Client::builder().timeout(PATIENCE).no_proxy();
         let (builder, scheme) = match certificate {
-            None => (builder, "http"),
+            // No authority is asked, and none has to be installed.
+            None => (builder.tls_certs_only([]), "http"),
             // It is asked by its address, for which no certificate may be: what counts is that it is the configured one.
             Some(path) => {
                 let tls = spawnpoint_tls::pinned(path).map_err(|err| Failure::new(err.to_string()))?;

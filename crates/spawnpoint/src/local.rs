@@ -122,6 +122,15 @@ impl Embedded {
         self.engine
     }
 
+    /// A failure of the engine that a host got in its place, with why it did.
+    #[must_use]
+    pub fn explain(&self, host: &HostPlan, failure: Failure) -> Failure {
+        match (&host.driver, &self.refusal) {
+            (DriverPlan::Auto, Some(why)) => Failure::new(format!("{failure}; {why}")),
+            _ => failure,
+        }
+    }
+
     /// Opens it.
     ///
     /// # Errors
