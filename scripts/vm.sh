@@ -20,6 +20,7 @@ suite=bookworm
 groups=v2
 steps=
 broken=
+linker=()
 fast=
 as_built=
 limit=
@@ -209,6 +210,9 @@ make_payload() {
   done
   # The tests' own game is built by rustc where they run; here it is what the product carries.
   cp "$(find "$SPAWNPOINT_ROOT/$out/build" -path '*/spawnpoint-*/out/game' -printf '%T@ %p\n' | sort -n | tail -1 | cut -d' ' -f2)" "$tree/game"
+  [ $arch = amd64 ] || linker=(-C linker=aarch64-linux-gnu-gcc)
+  rustc --target "$target" --edition 2024 -C target-feature=+crt-static -C opt-level=s -C panic=abort "${linker[@]}" \
+    --crate-name abuse "$SPAWNPOINT_ROOT/crates/game/src/bin/abuse/main.rs" -o "$tree/abuse" || die "the abuser does not build"
   {
     printf 'OUT=%s\n' "$SPAWNPOINT_ROOT/$out"
     sed "s|^.*/\([a-z_]*\)-[0-9a-f]*$|\1 &|" "$work/programs-$arch" | awk '$1 !~ "/" { printf "TEST_%s=%s\n", $1, $2 }'
