@@ -154,9 +154,9 @@ fn a_thousand_starts_under_kills_leave_nothing_behind() {
     let clients: Vec<_> = (0..CLIENTS)
         .map(|number| {
             let mut own = random.clone();
-            (0..=number).for_each(|_| {
+            for _ in 0..=number {
                 let _ = own.bits();
-            });
+            }
             let (api, rally) = (server.api.clone(), Arc::clone(&rally));
             std::thread::spawn(move || client(number, &api, own, &rally))
         })
