@@ -134,7 +134,7 @@ fn by_docker(work: &TempDir, game: &Game, registry: &Registry, to: &str) {
     let settings = work.path().join("settings");
     fs::create_dir(&settings).unwrap();
     fs::write(settings.join("config.json"), logins.to_string()).unwrap();
-    run("docker", &["build", "-q", "--network", "none", "-t", to, &path(work.path())]);
+    run("docker", &["build", "-q", "--no-cache", "--network", "none", "-t", to, &path(work.path())]);
     run("docker", &["--config", &path(&settings), "push", "-q", to]);
     run("docker", &["rmi", to]);
 }

@@ -282,7 +282,7 @@ impl Place {
             lines(&run("ip -o link"), own),
             lines(&run("ip -o addr"), own),
             lines(&run("nft list ruleset"), own),
-            lines(&read("/proc/net/nf_conntrack"), &self.network),
+            self.flows(),
             run(&format!("find /sys/fs/cgroup -path */spawnpoint-{own}*"))
                 .lines()
                 .filter(|line| !line.rsplit('/').next().is_some_and(|name| name.contains('.')))
@@ -295,6 +295,23 @@ impl Place {
             .zip(found)
             .flat_map(|(kind, all)| all.into_iter().map(move |line| format!("{kind}: {line}")))
             .collect()
+    }
+
+    /// Flows of its workloads. Not those of the host with itself in their network, which are the harness' own; and none, if the
+    /// network is another installation's by now.
+    fn flows(&self) -> Vec<String> {
+        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        let is_another = |run: &std::fs::DirEntry| {
+            !run.file_name().to_string_lossy().ends_with(&self.installation)
+                && read(&run.path().join("net/subnet").display().to_string()).contains(&self.network[1..])
+        };
+        if std::fs::read_dir("/run").unwrap().flatten().any(|run| is_another(&run)) {
+            return Vec::new();
+        }
+        let own = format!("src{0}0.1 dst{0}0.1 ", self.network);
+        let flows = read("/proc/net/nf_conntrack");
+        let of_workloads = flows.lines().filter(|line| line.contains(&self.network) && !line.contains(&own));
+        of_workloads.map(str::to_owned).collect()
     }
 
     fn eventually_nothing(&self) -> Vec<String> {

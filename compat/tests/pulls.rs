@@ -95,7 +95,7 @@ fn a_registry_that_stands_still_holds_up_nobody_else_and_is_given_up() {
 #[test]
 fn a_hundred_deployments_of_a_new_image_cause_one_download() {
     let Some((_registry, brake, server)) = stage(&["studio/arena"]) else { return };
-    let body = deployment("arena", "studio-arena", &json!({}));
+    let body = deployment("arena", "studio-arena", &json!({"tags": ["crowd"]}));
     let ids: Vec<_> = std::thread::scope(|scope| {
         let askers: Vec<_> = (0..CROWD)
             .map(|_| scope.spawn(|| server.api.post("/v2/deployments", &body).expect(202)))
@@ -110,7 +110,7 @@ fn a_hundred_deployments_of_a_new_image_cause_one_download() {
     let stopped = server.api.post(
         "/v1/deployments/bulk-stop",
         &json!({
-            "filters": [{"field": "application", "filter_type": "any", "values": ["arena"]}]
+            "filters": [{"field": "deployment_tags", "filter_type": "any", "values": ["crowd"]}]
         }),
     );
     assert_eq!(stopped.status, 202, "{}", stopped.text());

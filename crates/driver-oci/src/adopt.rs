@@ -60,6 +60,7 @@ pub fn adopt(shared: &Shared, dir: &Path, zygote: i32) -> Result<Running, Refusa
         output: [out, err],
         _users: shared.users.and_then(|range| Block::hold_again(&shared.run, range, state.pid)),
         _mounts: File::open(format!("/proc/{}/ns/mnt", state.pid)).ok(),
+        lines: Default::default(),
         writer: log::Writer::new(dir),
         control: supervisor::control_socket(dir).map_err(|error| internal("control socket", error))?,
         _lock: lock,

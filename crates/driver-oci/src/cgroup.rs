@@ -427,6 +427,19 @@ impl Group<'_> {
             };
             return Some((sum("rbytes="), sum("wbytes=")));
         }
+        // Of v1, the controller counts what goes to the disk at once; what the kernel writes later is nobody's there, but was
+        // counted for the process that wrote it to memory.
+        let (read_through, written_through) = self.disk_v1().unwrap_or_default();
+        let (mut read_all, mut written_all) = (0, 0);
+        for pid in self.processes() {
+            let table = read(Path::new(&format!("/proc/{pid}/io"))).unwrap_or_default();
+            read_all += named(&table, "read_bytes:").unwrap_or(0);
+            written_all += named(&table, "write_bytes:").unwrap_or(0);
+        }
+        Some((read_through.max(read_all), written_through.max(written_all)))
+    }
+
+    fn disk_v1(&self) -> Option<(u64, u64)> {
         let (blkio, _) = self.at("blkio")?;
         let names = ["blkio.throttle.io_service_bytes_recursive", "blkio.throttle.io_service_bytes"];
         let table = names.iter().find_map(|name| read(&blkio.join(name)))?;

@@ -86,10 +86,12 @@ impl OciEngine {
                 Ok(Reply::Started) => {
                     tracing::warn!(workload.id = %id, "a supervisor was lost: another looks after its workload now");
                 }
-                // It has ended meanwhile, or the next look finds it again: it can be stopped and removed all the same.
-                refused => {
+                // The next look finds it again: it can be stopped and removed all the same.
+                refused if self.is_orphan(id) => {
                     tracing::warn!(workload.id = %id, ?refused, "a workload whose supervisor was lost has none for now");
                 }
+                // It has ended meanwhile.
+                _ => {}
             }
             self.hint(id);
         }

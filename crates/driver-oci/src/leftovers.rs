@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -110,15 +111,27 @@ pub async fn find(dir: &Path) -> Result<Vec<Leftover>, Unsupported> {
 /// there is always one.
 fn living() -> BTreeMap<String, PathBuf> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let lines = entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
-    let place = |line: Vec<u8>| {
-        let line = String::from_utf8(line).ok()?;
-        let mut words = line.split('\0').skip(1);
-        (words.next()? == zygote::ARGUMENT).then_some(())?;
-        let (run, id) = (words.nth(1)?, words.next()?);
-        Some((id.to_owned(), PathBuf::from(run)))
-    };
-    lines.filter_map(place).collect()
+    let processes = entries.map(|entry| entry.path()).filter(|process| is_believed(process));
+    let lines = processes.filter_map(|process| fs::read(process.join("cmdline")).ok());
+    lines.filter_map(|line| place(&line)).collect()
+}
+
+/// Any process can call itself a zygote: those of workloads, which see other processes than we do, and those of other users are
+/// not believed.
+fn is_believed(process: &Path) -> bool {
+    let own = fs::read_link("/proc/self/ns/pid");
+    let user = rustix::process::geteuid().as_raw();
+    let sees = fs::read_link(process.join("ns/pid"));
+    matches!((own, sees), (Ok(own), Ok(sees)) if own == sees)
+        && fs::metadata(process).is_ok_and(|found| found.uid() == user)
+}
+
+/// Installation and folder of a zygote or supervisor, from its command line.
+fn place(line: &[u8]) -> Option<(String, PathBuf)> {
+    let mut words = std::str::from_utf8(line).ok()?.split('\0').skip(1);
+    (words.next()? == zygote::ARGUMENT).then_some(())?;
+    let (run, id) = (Path::new(words.nth(1)?), words.next()?);
+    is_run_folder(run).then(|| (id.to_owned(), run.to_owned()))
 }
 
 fn client(id: &str, run: &Path) -> Client {
@@ -206,5 +219,40 @@ async fn end_all(left: &Leftover) -> Result<(), Refused> {
             return Err(Refused::Failed(what));
         }
         tokio::time::sleep(AGAIN).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn processes_that_see_others_than_we_do_are_not_believed() {
+        assert!(is_believed(Path::new("/proc/self")));
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "--fork", "sh", "-c", "cat /proc/self/stat; read line"]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        // The host's /proc is still mounted there: what `cat` says of itself is its number here.
+        let mut stat = [0; 256];
+        let read = std::io::Read::read(child.stdout.as_mut().unwrap(), &mut stat).unwrap();
+        let stat = String::from_utf8_lossy(&stat[..read]).into_owned();
+        let shell = stat.split_whitespace().nth(3).unwrap().to_owned();
+        assert!(!is_believed(&Path::new("/proc").join(&shell)), "{stat}");
+        drop(child.stdin.take());
+        assert!(!child.wait().unwrap().success());
+    }
+
+    #[test]
+    fn only_folders_that_are_named_as_ours_are_are_believed() {
+        let line = |run: &str| format!("spawnpoint\0{}\0-\0{run}\x000a1b2c3d\0pool", zygote::ARGUMENT);
+        let found = place(line("/srv/spawnpoint-0a1b2c3d").as_bytes());
+        assert_eq!(found, Some(("0a1b2c3d".to_owned(), "/srv/spawnpoint-0a1b2c3d".into())));
+        assert_eq!(place(line("/etc").as_bytes()), None);
+        assert_eq!(place(b"sh\0-c\0spawnpoint\0/run/spawnpoint-0a1b2c3d"), None);
     }
 }

@@ -37,6 +37,7 @@ pub mod host;
 mod init;
 mod janitor;
 pub mod leftovers;
+mod lines;
 mod log;
 mod logs;
 mod prepared;

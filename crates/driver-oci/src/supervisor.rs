@@ -29,6 +29,7 @@ use rustix::process::{PidfdFlags, Signal, WaitId, WaitIdOptions};
 
 use crate::cgroup::{Hierarchies, Limits};
 use crate::init::{self, Birth};
+use crate::lines::{Lines, Moment};
 use crate::protocol::{self, Received, Refusal, Reply, Request, Start};
 use crate::records::{self, ExitRecord, StateRecord};
 use crate::users::{Block, UserRange};
@@ -279,6 +280,8 @@ pub struct Running {
     pub _users: Option<File>,
     /// Its mounts, which are taken down with this process.
     pub _mounts: Option<File>,
+    /// What of either has no end of a line yet.
+    pub lines: [Lines; 2],
     /// Where they are written.
     pub writer: log::Writer,
     /// Where commands come from.
@@ -380,6 +383,7 @@ fn run(shared: &Shared, mut slot: Slot, received: Received, start: &Start) -> Re
                 output,
                 _users: users.and_then(Block::into_lock),
                 _mounts: mounts,
+                lines: Default::default(),
                 writer,
                 control,
                 _lock: lock,
@@ -460,7 +464,6 @@ impl Running {
         let mut waiting: Vec<UnixStream> = Vec::new();
         let mut deadlines = Deadlines { life: self.ends_at, kill: None };
         let mut open = [true, true];
-        let mut buffer = vec![0; log::PIECE_MAX].into_boxed_slice();
         loop {
             let ended = {
                 let none = PollFlags::empty();
@@ -473,12 +476,17 @@ impl Running {
                 ];
                 // A stream that is closed would wake us for ever.
                 let watched = if open == [false, false] { 2 } else { 4 };
-                let timeout = deadlines.next().map(|at| milliseconds(at.saturating_sub(uptime())));
+                let held = self.lines.iter().filter_map(Lines::due).min();
+                let next = [deadlines.next(), held].into_iter().flatten().min();
+                let timeout = next.map(|at| milliseconds(at.saturating_sub(uptime())));
                 let _ = rustix::event::poll(&mut fds[..watched], timeout.as_ref());
                 !fds[0].revents().is_empty()
             };
             for (stream, open) in open.iter_mut().enumerate() {
-                *open = *open && self.copy_output(stream, &mut buffer, READS);
+                *open = *open && self.copy_output(stream, READS);
+                if self.lines[stream].due().is_some_and(|due| due <= uptime()) {
+                    self.flush_output(stream);
+                }
             }
             if ended {
                 break;
@@ -488,7 +496,7 @@ impl Running {
                 let _ = rustix::process::pidfd_send_signal(&self.child, signal);
             }
         }
-        let exit = self.note_end(shared, dir, id, &mut buffer);
+        let exit = self.note_end(shared, dir, id);
         for mut connection in waiting {
             let _ = connection.write_all(b"ok\n");
         }
@@ -496,17 +504,26 @@ impl Running {
     }
 
     /// `false` if the stream has ended.
-    fn copy_output(&mut self, stream: usize, buffer: &mut [u8], reads: usize) -> bool {
+    fn copy_output(&mut self, stream: usize, reads: usize) -> bool {
         for _ in 0..reads {
-            match rustix::io::read(&self.output[stream], &mut *buffer) {
+            match rustix::io::read(&self.output[stream], self.lines[stream].room()) {
                 Ok(0) => return false,
-                Ok(length) => self.writer.write(now(), stream == 1, buffer.get(..length).unwrap_or_default()),
+                Ok(length) => {
+                    let now = Moment { time: now(), uptime: uptime() };
+                    let writer = &mut self.writer;
+                    self.lines[stream].take(length, now, |at, bytes| writer.write(at, stream == 1, bytes));
+                }
                 Err(rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::AGAIN) => return true,
                 Err(_) => return false,
             }
         }
         true
+    }
+
+    fn flush_output(&mut self, stream: usize) {
+        let writer = &mut self.writer;
+        self.lines[stream].flush(|at, bytes| writer.write(at, stream == 1, bytes));
     }
 
     fn take_commands(&mut self, waiting: &mut Vec<UnixStream>, deadline: &mut Option<u64>) {
@@ -560,11 +577,12 @@ impl Running {
     }
 
     /// The child has ended, and with it all processes of its namespace.
-    fn note_end(&mut self, shared: &Shared, dir: &Path, id: &str, buffer: &mut [u8]) -> io::Result<()> {
+    fn note_end(&mut self, shared: &Shared, dir: &Path, id: &str) -> io::Result<()> {
         let code = self.exit_code();
         for stream in 0..2 {
             // What is left in the pipe is bounded by its size.
-            self.copy_output(stream, buffer, 1024);
+            self.copy_output(stream, 1024);
+            self.flush_output(stream);
         }
         // Whoever reads the record may use them again.
         self.ports.clear();

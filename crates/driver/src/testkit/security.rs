@@ -190,11 +190,12 @@ async fn only_listed_networks_reach_a_workload_also_on_connections_that_exist(la
     Ok(())
 }
 
-/// Whether a connection answers a line.
+/// Whether a connection answers a line. The answer is read to its end, or its rest would be taken for the next one.
 async fn talks(connection: &mut TcpStream) -> bool {
     let exchange = async {
         connection.write_all(b"id\n").await?;
-        connection.read(&mut [0; 256]).await
+        while connection.read_u8().await? != b'\n' {}
+        Ok::<_, std::io::Error>(())
     };
-    tokio::time::timeout(SILENCE, exchange).await.is_ok_and(|read| read.is_ok_and(|bytes| bytes > 0))
+    tokio::time::timeout(SILENCE, exchange).await.is_ok_and(|answered| answered.is_ok())
 }
