@@ -295,8 +295,21 @@ impl OciEngine {
         };
         let waited = tokio::time::timeout(Duration::from_secs(5), those_that_wait_have_ended).await;
         waited.map_err(|_| DriverError::Timeout)?;
-        self.tidy_slots();
-        self.hierarchies.remove_parents();
+        // Who lets go of a slot is still in a group for a moment.
+        let own = short(&self.config.installation);
+        let groups_are_gone = async {
+            loop {
+                self.tidy_slots();
+                self.hierarchies.remove_parents();
+                if !self.hierarchies.installations().contains(&own) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if tokio::time::timeout(Duration::from_secs(5), groups_are_gone).await.is_err() {
+            tracing::warn!("control groups of this installation are left, with somebody in them");
+        }
         Ok(())
     }
 }
