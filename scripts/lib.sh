@@ -87,6 +87,7 @@ want_test_packages() {
   want buildah command -v buildah
   want umoci command -v umoci
   want skopeo command -v skopeo
+  want e2fsprogs command -v mkfs.ext4
   want busybox-static command -v busybox
   want nftables command -v nft
   # The shell's own `kill` is not a program that a test can start.
