@@ -136,8 +136,12 @@ impl Installation {
             kill(pid);
         }
         eventually("it has ended", PATIENCE, || self.process(&container.id).is_none().then_some(()));
-        // The server may be at it too.
-        let _ = std::fs::remove_dir_all(self.folder.join(&container.id));
+        // The server may be at it too, and a supervisor that takes the place of the killed one may write there meanwhile.
+        let folder = self.folder.join(&container.id);
+        eventually("its folder is gone", PATIENCE, || {
+            let _ = std::fs::remove_dir_all(&folder);
+            (!folder.exists()).then_some(())
+        });
     }
 
     fn table(&self) -> String {
