@@ -25,8 +25,12 @@ pub fn callback_port() -> u16 {
     29_000 + u16::try_from(std::process::id() % 900).unwrap()
 }
 
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// The world of one test process.
 pub struct World {
+    /// Tests of one process have the same installations: one at a time.
+    _alone: tokio::sync::MutexGuard<'static, ()>,
     pub image: String,
     pub dir: tempfile::TempDir,
     pub store: ImageStore,
@@ -56,11 +60,13 @@ impl World {
             println!("skipped: {why}");
             return None;
         }
+        let alone = ALONE.lock().await;
         sweep_up_after_killed_runs().await;
         let dir = tempfile::tempdir().unwrap();
         let programs = Programs::build();
         let store = ImageStore::open(dir.path().join("images")).unwrap();
         let mut world = Self {
+            _alone: alone,
             image: format!("spawnpoint-test/game:{}", std::process::id()),
             store,
             metadata: MetadataStandIn::put_up(&programs.path),
