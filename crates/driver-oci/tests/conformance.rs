@@ -6,21 +6,11 @@
 #[expect(dead_code, reason = "other tests use the rest")]
 mod world;
 
-use std::sync::Arc;
-
-use spawnpoint_driver::testkit::{self, Subject};
-use world::World;
+use world::{World, keeps_the_contract};
 
 /// `CONFORMANCE_ONLY=logs` plays the cases whose names hold that word.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_embedded_runtime_keeps_the_contract() {
     let Some(world) = World::open().await else { return };
-    let only = std::env::var("CONFORMANCE_ONLY").unwrap_or_default();
-    let subject: Arc<dyn Subject> = world.clone();
-    let report = testkit::run(subject, &only).await;
-    println!("{report}");
-    let left = world.close().await;
-    assert!(report.failed.is_empty(), "{report}");
-    assert!(!report.passed.is_empty(), "no case was played");
-    assert_eq!(left, Vec::<String>::new(), "something is left behind");
+    keeps_the_contract(world).await;
 }

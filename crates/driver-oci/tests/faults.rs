@@ -6,7 +6,6 @@
 #[expect(dead_code, reason = "other tests use the rest")]
 mod world;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,10 +16,7 @@ use spawnpoint_driver_oci::OciDriver;
 use spawnpoint_driver_oci::records::{self, StateRecord};
 use spawnpoint_model::deployment::Exit;
 use spawnpoint_model::{Plaintext, Transport, WorkloadId};
-use world::World;
-
-/// For what must happen.
-const PATIENCE: Duration = Duration::from_secs(20);
+use world::{PATIENCE, World, listens, until};
 
 /// All in one test: they share an installation, which is taken away at the end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -44,10 +40,6 @@ async fn whoever_is_killed_loses_nothing_of_others() {
     assert_eq!(left, Vec::<String>::new(), "something is left behind");
 }
 
-async fn driver(world: &World) -> OciDriver {
-    OciDriver::new(world.engine(&own_installation()).await.unwrap(), "host".into())
-}
-
 /// As after a restart of the control plane: nothing is remembered.
 async fn driver_again(world: &World) -> OciDriver {
     OciDriver::new(world.reopen(&own_installation()).await, "host".into())
@@ -59,24 +51,8 @@ fn doing(world: &World, program: Program, attempt: u32, port: u16) -> WorkloadSp
     spec
 }
 
-fn folder(world: &World, id: WorkloadId) -> PathBuf {
-    world.dir.path().join(own_installation().as_str()).join("containers").join(id.to_string())
-}
-
 fn state(world: &World, id: WorkloadId) -> StateRecord {
-    records::read(&folder(world, id), records::STATE).unwrap().unwrap()
-}
-
-async fn until<F: Future<Output = bool>>(what: &str, mut look: impl FnMut() -> F) {
-    let end = tokio::time::Instant::now() + PATIENCE;
-    while !look().await {
-        assert!(tokio::time::Instant::now() < end, "in vain waited until {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
-async fn listens(driver: &OciDriver, spec: &WorkloadSpec) {
-    until("it listens", async || driver.listening(spec.id, &spec.ports).await.unwrap()).await;
+    records::read(&world.folder(id), records::STATE).unwrap().unwrap()
 }
 
 async fn exit(driver: &OciDriver, id: WorkloadId) -> Exit {
@@ -100,7 +76,7 @@ fn parent(pid: i32) -> i32 {
 }
 
 async fn a_restart_of_the_control_plane_touches_nothing_and_finds_the_ends(world: &World, port: u16) {
-    let first = driver(world).await;
+    let first = world.driver().await;
     let stays = world.spec(1, port);
     let ends = doing(world, Program::ExitAfter(300, 7), 2, port + 1);
     let grows = doing(world, Program::OutOfMemory, 3, port + 2);
@@ -126,7 +102,7 @@ async fn a_restart_of_the_control_plane_touches_nothing_and_finds_the_ends(world
 }
 
 async fn a_deadline_holds_though_nobody_asks(world: &World, port: u16) {
-    let driver = driver(world).await;
+    let driver = world.driver().await;
     let spec = doing(world, Program::IgnoreTerm, 4, port);
     driver.ensure(&spec).await.unwrap();
     listens(&driver, &spec).await;
@@ -145,7 +121,7 @@ async fn a_deadline_holds_though_nobody_asks(world: &World, port: u16) {
 
 /// Who holds the lock of a workload's folder: its supervisor.
 fn supervisor(world: &World, id: WorkloadId) -> Option<i32> {
-    let file = std::fs::metadata(folder(world, id).join(records::LOCK)).ok()?;
+    let file = std::fs::metadata(world.folder(id).join(records::LOCK)).ok()?;
     let own = format!(":{}", std::os::unix::fs::MetadataExt::ino(&file));
     let locks = std::fs::read_to_string("/proc/locks").unwrap();
     let line = locks
@@ -161,7 +137,7 @@ async fn replace_supervisor(world: &World, id: WorkloadId) {
     let other = async || supervisor(world, id).is_some_and(|now| now != first);
     until("another supervisor is there", other).await;
     let answers =
-        async || std::os::unix::net::UnixStream::connect(folder(world, id).join(records::CONTROL)).is_ok();
+        async || std::os::unix::net::UnixStream::connect(world.folder(id).join(records::CONTROL)).is_ok();
     until("it can be told", answers).await;
 }
 
@@ -175,7 +151,7 @@ async fn log_of(driver: &OciDriver, id: WorkloadId) -> String {
 }
 
 async fn a_supervisor_that_is_killed_is_replaced_and_its_workload_plays_on(world: &World, port: u16) {
-    let driver = driver(world).await;
+    let driver = world.driver().await;
     let mut spec = doing(world, Program::TermExit(7), 5, port);
     spec.ports.retain(|port| port.transport == Transport::Tcp);
     driver.ensure(&spec).await.unwrap();
@@ -206,7 +182,7 @@ async fn a_supervisor_that_is_killed_is_replaced_and_its_workload_plays_on(world
 }
 
 async fn the_next_supervisor_keeps_deadlines_and_sees_ends(world: &World, port: u16) {
-    let driver = driver(world).await;
+    let driver = world.driver().await;
     let mut ends = doing(world, Program::IgnoreTerm, 6, port);
     ends.lifetime = Some(Duration::from_secs(4));
     driver.ensure(&ends).await.unwrap();
@@ -234,7 +210,7 @@ async fn the_next_supervisor_keeps_deadlines_and_sees_ends(world: &World, port: 
 
 /// Also what happens while nobody is there to replace anybody.
 async fn a_control_plane_that_comes_back_finds_workloads_without_a_supervisor(world: &World, port: u16) {
-    let first = driver(world).await;
+    let first = world.driver().await;
     let (stays, ends) = (world.spec(18, port), doing(world, Program::ExitAfter(1500, 6), 19, port + 1));
     for spec in [&stays, &ends] {
         first.ensure(spec).await.unwrap();
@@ -268,7 +244,7 @@ async fn a_control_plane_that_comes_back_finds_workloads_without_a_supervisor(wo
 }
 
 async fn what_a_program_says_without_a_supervisor_waits_for_the_next(world: &World, port: u16) {
-    let first = driver(world).await;
+    let first = world.driver().await;
     let mut spec = world.spec(20, port);
     spec.ports.retain(|port| port.transport == Transport::Tcp);
     first.ensure(&spec).await.unwrap();
@@ -284,7 +260,7 @@ async fn what_a_program_says_without_a_supervisor_waits_for_the_next(world: &Wor
 }
 
 async fn a_zygote_that_is_killed_is_replaced(world: &World, port: u16) {
-    let driver = driver(world).await;
+    let driver = world.driver().await;
     let first = world.spec(7, port);
     driver.ensure(&first).await.unwrap();
     listens(&driver, &first).await;
@@ -301,19 +277,19 @@ async fn a_zygote_that_is_killed_is_replaced(world: &World, port: u16) {
 }
 
 async fn a_start_that_was_interrupted_is_done_by_the_next(world: &World, port: u16) {
-    let driver = driver(world).await;
+    let driver = world.driver().await;
     let mut spec = world.spec(9, port);
     // A start that fails leaves nothing; what it leaves when it is killed is put there by hand.
     spec.command = Some(vec!["/no/such".to_owned()]);
     assert!(matches!(driver.ensure(&spec).await, Err(DriverError::StartFailed(_))));
-    assert!(!folder(world, spec.id).exists());
+    assert!(!world.folder(spec.id).exists());
     spec.command = None;
     driver.ensure(&spec).await.unwrap();
-    let keep = folder(world, spec.id).with_extension("copy");
-    std::fs::copy(folder(world, spec.id).join(records::SPEC), &keep).unwrap();
+    let keep = world.folder(spec.id).with_extension("copy");
+    std::fs::copy(world.folder(spec.id).join(records::SPEC), &keep).unwrap();
     driver.remove(spec.id).await.unwrap();
-    std::fs::create_dir_all(folder(world, spec.id)).unwrap();
-    std::fs::rename(&keep, folder(world, spec.id).join(records::SPEC)).unwrap();
+    std::fs::create_dir_all(world.folder(spec.id)).unwrap();
+    std::fs::rename(&keep, world.folder(spec.id).join(records::SPEC)).unwrap();
     drop(driver);
     let again = driver_again(world).await;
     let seen = again.list().await.unwrap();
@@ -327,16 +303,16 @@ async fn a_start_that_was_interrupted_is_done_by_the_next(world: &World, port: u
 }
 
 async fn a_flood_of_log_is_bounded_and_its_end_is_read(world: &World, port: u16) {
-    let driver = driver(world).await;
+    let driver = world.driver().await;
     let mut spec = world.spec(10, port);
     spec.env.push(("GAME_MODE".to_owned(), Plaintext::new("flood:200")));
     driver.ensure(&spec).await.unwrap();
     let bytes = || {
-        let entries = std::fs::read_dir(folder(world, spec.id)).unwrap().flatten();
+        let entries = std::fs::read_dir(world.folder(spec.id)).unwrap().flatten();
         let logs = entries.filter(|entry| entry.file_name().to_str().unwrap().starts_with("log."));
         logs.filter_map(|entry| entry.metadata().ok()).map(|found| found.len()).sum::<u64>()
     };
-    until("twice the bound was written", async || folder(world, spec.id).join("log.6").exists()).await;
+    until("twice the bound was written", async || world.folder(spec.id).join("log.6").exists()).await;
     assert!(bytes() < 36 * 1024 * 1024, "{} bytes", bytes());
     listens(&driver, &spec).await;
     let mut tail = driver.logs(spec.id, LogFrom::Tail(1000), false).await.unwrap();
@@ -345,7 +321,7 @@ async fn a_flood_of_log_is_bounded_and_its_end_is_read(world: &World, port: u16)
 }
 
 async fn a_program_that_is_a_link_to_our_own_is_none(world: &World, port: u16) {
-    let driver = driver(world).await;
+    let driver = world.driver().await;
     for program in ["/proc/self/exe", "/proc/1/exe", "/proc/self/fd/3"] {
         let mut spec = world.spec(11, port);
         spec.command = Some(vec![program.to_owned()]);
@@ -369,7 +345,7 @@ async fn ask(spec: &WorkloadSpec, question: &str) -> String {
 }
 
 async fn what_the_kernel_shows_of_the_host_can_not_be_written(world: &World, port: u16) {
-    let driver = driver(world).await;
+    let driver = world.driver().await;
     let mut spec = world.spec(12, port);
     spec.ports = vec![PortPublish { internal: 7777, external: port, transport: Transport::Tcp }];
     driver.ensure(&spec).await.unwrap();
@@ -410,7 +386,7 @@ async fn what_the_kernel_shows_of_the_host_can_not_be_written(world: &World, por
 }
 
 async fn an_end_is_hinted_at_once(world: &World, port: u16) {
-    let driver = Arc::new(driver(world).await);
+    let driver = Arc::new(world.driver().await);
     let spec = doing(world, Program::ExitAfter(200, 0), 13, port);
     let mut hints = driver.watch().await.unwrap();
     assert_eq!(hints.next().await, Some(Hint::Resync));
@@ -427,7 +403,7 @@ async fn an_end_is_hinted_at_once(world: &World, port: u16) {
 }
 
 async fn another_release_replaces_the_zygote_and_touches_no_workload(world: &World, port: u16) {
-    let first = driver(world).await;
+    let first = world.driver().await;
     let old = world.spec(14, port);
     first.ensure(&old).await.unwrap();
     listens(&first, &old).await;

@@ -7,17 +7,13 @@
 mod world;
 
 use std::path::Path;
-use std::time::Duration;
 
 use spawnpoint_driver::testkit::own_installation;
 use spawnpoint_driver::{Driver, Running, WorkloadSpec};
 use spawnpoint_driver_oci::leftovers::{self, Leftover, Refused};
 use spawnpoint_driver_oci::{OciDriver, OciEngine, run_dir_in, short};
 use spawnpoint_model::InstallationId;
-use world::World;
-
-/// For what must happen.
-const PATIENCE: Duration = Duration::from_secs(20);
+use world::{PATIENCE, World, listens, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_nobody_comes_back_for_is_taken_away_and_nothing_else() {
@@ -129,11 +125,7 @@ async fn start(world: &World, id: &InstallationId, runs: Option<&Path>, port: u1
     spec.installation = id.clone();
     spec.ports.retain(|port| port.transport == spawnpoint_model::Transport::Tcp);
     driver.ensure(&spec).await.unwrap();
-    let end = tokio::time::Instant::now() + PATIENCE;
-    while !driver.listening(spec.id, &spec.ports).await.unwrap() {
-        assert!(tokio::time::Instant::now() < end, "it does not listen");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    listens(&driver, &spec).await;
     spec
 }
 
@@ -143,15 +135,8 @@ async fn found(runs: &Path, id: &InstallationId) -> Option<Leftover> {
 
 /// What was begun by a control plane that is gone may take a moment to let go.
 async fn without_control_plane(runs: &Path, id: &InstallationId) -> Leftover {
-    let end = tokio::time::Instant::now() + PATIENCE;
-    loop {
-        let left = found(runs, id).await.unwrap();
-        if !left.control_plane {
-            return left;
-        }
-        assert!(tokio::time::Instant::now() < end, "its control plane stays");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    until("its control plane lets go", async || !found(runs, id).await.unwrap().control_plane).await;
+    found(runs, id).await.unwrap()
 }
 
 fn answers(port: u16) {

@@ -9,42 +9,18 @@ mod world;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Duration;
 
-use spawnpoint_driver::testkit::{self, Subject, own_installation};
+use spawnpoint_driver::testkit::own_installation;
 use spawnpoint_driver::{Driver, DriverError, PortPublish, Running, Security, WorkloadFile, WorkloadSpec};
 use spawnpoint_driver_oci::OciDriver;
 use spawnpoint_driver_oci::disk::DiskBounds;
 use spawnpoint_driver_oci::records::{self, StateRecord};
 use spawnpoint_driver_oci::users::UserRange;
 use spawnpoint_model::deployment::Exit;
-use spawnpoint_model::{MemoryMib, Transport, WorkloadId};
-use world::World;
+use spawnpoint_model::{MemoryMib, Transport};
 use world::machine::{Entry, Picture};
-
-/// For what must happen.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-async fn driver(world: &World) -> OciDriver {
-    OciDriver::new(world.engine(&own_installation()).await.unwrap(), "host".into())
-}
-
-fn folder(world: &World, id: WorkloadId) -> PathBuf {
-    world.dir.path().join(own_installation().as_str()).join("containers").join(id.to_string())
-}
-
-async fn until<F: Future<Output = bool>>(what: &str, mut look: impl FnMut() -> F) {
-    let end = tokio::time::Instant::now() + PATIENCE;
-    while !look().await {
-        assert!(tokio::time::Instant::now() < end, "in vain waited until {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
-async fn listens(driver: &OciDriver, spec: &WorkloadSpec) {
-    until("it listens", async || driver.listening(spec.id, &spec.ports).await.unwrap()).await;
-}
+use world::{World, keeps_the_contract, listens, until};
 
 /// One line to the program, one line back.
 async fn ask(spec: &WorkloadSpec, question: &str) -> String {
@@ -64,14 +40,7 @@ fn port() -> u16 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_contract_is_kept_where_containers_have_users_of_their_own() {
     let Some(world) = World::open_with_users().await else { return };
-    let only = std::env::var("CONFORMANCE_ONLY").unwrap_or_default();
-    let subject: Arc<dyn Subject> = world.clone();
-    let report = testkit::run(subject, &only).await;
-    println!("{report}");
-    let left = world.close().await;
-    assert!(report.failed.is_empty(), "{report}");
-    assert!(!report.passed.is_empty(), "no case was played");
-    assert_eq!(left, Vec::<String>::new(), "something is left behind");
+    keeps_the_contract(world).await;
 }
 
 /// User and group ids of a process: real, effective, saved, for files.
@@ -98,7 +67,7 @@ async fn root_inside_is_nobody_outside_and_files_look_as_the_image_says() {
             ("last", Entry::Owned(b"x", 0o640, 65_535)),
         ],
     });
-    let driver = driver(&world).await;
+    let driver = world.driver().await;
     let mut firsts = Vec::new();
     let mut specs = Vec::new();
     for number in 0..2 {
@@ -111,7 +80,7 @@ async fn root_inside_is_nobody_outside_and_files_look_as_the_image_says() {
         spec.ports = vec![PortPublish { internal: 80, external, transport: Transport::Tcp }];
         driver.ensure(&spec).await.unwrap();
         listens(&driver, &spec).await;
-        let state: StateRecord = records::read(&folder(&world, spec.id), records::STATE).unwrap().unwrap();
+        let state: StateRecord = records::read(&world.folder(spec.id), records::STATE).unwrap().unwrap();
         let (users, groups) = (ids(state.pid, "Uid:"), ids(state.pid, "Gid:"));
         assert!(users.iter().all(|id| *id == users[0] && *id >= 65_536), "{users:?}");
         assert_eq!(users, groups);
@@ -160,11 +129,11 @@ async fn users_of_their_own_are_turned_on_while_workloads_run() {
     let Some(world) = World::open().await else { return };
     let own = own_installation();
     let user_of = |id| {
-        let state: StateRecord = records::read(&folder(&world, id), records::STATE).unwrap().unwrap();
+        let state: StateRecord = records::read(&world.folder(id), records::STATE).unwrap().unwrap();
         ids(state.pid, "Uid:")[0]
     };
     let first = world.spec(30, port());
-    driver(&world).await.ensure(&first).await.unwrap();
+    world.driver().await.ensure(&first).await.unwrap();
     let engine = world.reopen_with(&own, |config| config.users = Some(UserRange::of_this_host())).await;
     let driver = OciDriver::new(engine, "host".into());
     let second = world.spec(31, port() + 1);
@@ -219,7 +188,7 @@ async fn starts(driver: &OciDriver, spec: &WorkloadSpec, what: &str) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn links_in_an_image_lead_nowhere_outside() {
     let Some(world) = World::open().await else { return };
-    let driver = driver(&world).await;
+    let driver = world.driver().await;
     let victim = world.dir.path().join("victim");
     std::fs::create_dir(&victim).unwrap();
     for name in ["hosts", "resolv.conf", "hostname", "null", "a", "fs"] {
@@ -275,7 +244,7 @@ async fn links_in_an_image_lead_nowhere_outside() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_working_directory_that_is_a_descriptor_of_the_host_is_none() {
     let Some(world) = World::open().await else { return };
-    let driver = driver(&world).await;
+    let driver = world.driver().await;
     let descriptors = (0..16).map(|number| format!("/proc/self/fd/{number}"));
     let others = ["/proc/1/cwd", "/proc/self/root/..", "/proc/self/fd/../cwd"].map(str::to_owned);
     for (number, folder) in descriptors.chain(others).enumerate() {
@@ -308,7 +277,7 @@ fn disk_of_this_machine() -> (u32, u32) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn disks_in_an_image_cannot_be_opened() {
     let Some(world) = World::open().await else { return };
-    let driver = driver(&world).await;
+    let driver = world.driver().await;
     let (major, minor) = disk_of_this_machine();
     let entries = vec![("disk", Entry::Disk(major, minor)), ("usr/disk", Entry::Disk(8, 0))];
     hostile(&world, "spawnpoint-test/disks:1", "/", entries);
@@ -360,7 +329,7 @@ fn registry_that_redirects(to: String) -> std::net::SocketAddr {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_registry_that_sends_us_to_an_address_of_the_host_is_not_followed() {
     let Some(world) = World::open().await else { return };
-    let driver = driver(&world).await;
+    let driver = world.driver().await;
     let private = std::net::TcpListener::bind((world::machine::host_address(), 0)).unwrap();
     private.set_nonblocking(true).unwrap();
     let own = format!("http://{}/secret", private.local_addr().unwrap());

@@ -15,19 +15,13 @@ use bollard::Docker;
 use bollard::query_parameters::{
     ListImagesOptions, ListNetworksOptions, RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder,
 };
-use machine::{MetadataStandIn, Programs, host_address};
+use machine::{MetadataStandIn, Programs, callback_port, host_address, serving};
 use parking_lot::Mutex;
 use spawnpoint_driver::testkit::{Program, RealWorld, Subject, own_installation};
-use spawnpoint_driver::{Driver, DriverError, PortPublish, Security, WorkloadSpec};
+use spawnpoint_driver::{Driver, DriverError, WorkloadSpec};
 use spawnpoint_driver_docker::guard::Guard;
 use spawnpoint_driver_docker::{DockerDriver, DockerEngine, Endpoint, EngineConfig, names};
-use spawnpoint_model::units::Resources;
-use spawnpoint_model::{CpuUnits, HostId, InstallationId, MemoryMib, Plaintext, Transport};
-
-/// Runs at the same time need ports of their own.
-pub fn callback_port() -> u16 {
-    29_000 + u16::try_from(std::process::id() % 900).unwrap()
-}
+use spawnpoint_model::{HostId, InstallationId};
 
 /// The world of one test process.
 pub struct World {
@@ -83,26 +77,9 @@ impl World {
         Ok(engine)
     }
 
-    /// The same image under another spec: a workload that serves, on this port.
+    /// A workload that serves, on this port.
     pub fn spec(&self, attempt: u32, external: u16) -> WorkloadSpec {
-        let id = format!("{:012x}-{attempt}", (u64::from(std::process::id()) << 20) + u64::from(external));
-        let publish = |transport| PortPublish { internal: 7777, external, transport };
-        WorkloadSpec {
-            id: id.parse().unwrap(),
-            installation: own_installation(),
-            host: "host".into(),
-            image: self.image.clone(),
-            command: None,
-            arguments: None,
-            env: vec![("GAME_PORT".to_owned(), Plaintext::new("7777"))],
-            ports: vec![publish(Transport::Tcp), publish(Transport::Udp)],
-            resources: Resources { cpu: CpuUnits(512), memory: MemoryMib(64) },
-            pids_max: 64,
-            security: Security::Baseline,
-            files: Vec::new(),
-            access: None,
-            lifetime: None,
-        }
+        serving(&self.image, attempt, external)
     }
 
     /// A driver for our own host, by another way to the same engine.

@@ -5,25 +5,20 @@ pub mod machine;
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use machine::{MetadataStandIn, Picture, Programs, host_address};
-use spawnpoint_driver::testkit::{Program, RealWorld, Subject, own_installation};
-use spawnpoint_driver::{Driver, DriverError, PortPublish, Security, WorkloadSpec};
+use machine::{MetadataStandIn, Picture, Programs, callback_port, host_address, serving};
+use spawnpoint_driver::testkit::{self, Program, RealWorld, Subject, own_installation};
+use spawnpoint_driver::{Driver, DriverError, WorkloadSpec};
 use spawnpoint_driver_oci::disk::DiskBounds;
 use spawnpoint_driver_oci::users::UserRange;
 use spawnpoint_driver_oci::{ImageStore, OciConfig, OciDriver, OciEngine, host, short};
-use spawnpoint_model::units::Resources;
-use spawnpoint_model::{CpuUnits, HostId, InstallationId, MemoryMib, Plaintext, Transport};
-
-/// Runs at the same time need ports of their own.
-pub fn callback_port() -> u16 {
-    29_000 + u16::try_from(std::process::id() % 900).unwrap()
-}
+use spawnpoint_model::{HostId, InstallationId, WorkloadId};
 
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
@@ -143,40 +138,35 @@ impl World {
 
     /// A workload that serves, on this port.
     pub fn spec(&self, attempt: u32, external: u16) -> WorkloadSpec {
-        let id = format!("{:012x}-{attempt}", (u64::from(std::process::id()) << 20) + u64::from(external));
-        let publish = |transport| PortPublish { internal: 7777, external, transport };
-        WorkloadSpec {
-            id: id.parse().unwrap(),
-            installation: own_installation(),
-            host: "host".into(),
-            image: self.image.clone(),
-            command: None,
-            arguments: None,
-            env: vec![("GAME_PORT".to_owned(), Plaintext::new("7777"))],
-            ports: vec![publish(Transport::Tcp), publish(Transport::Udp)],
-            resources: Resources { cpu: CpuUnits(512), memory: MemoryMib(64) },
-            pids_max: 64,
-            security: Security::Baseline,
-            files: Vec::new(),
-            access: None,
-            lifetime: None,
-        }
+        serving(&self.image, attempt, external)
     }
 
     /// Imports the game under a name, as `docker save` would write it.
     fn load(&self, reference: &str) -> Result<(), DriverError> {
-        let internal = |error: &dyn std::fmt::Display| DriverError::Internal(error.to_string());
-        let file = self.dir.path().join(format!("{}.tar", self.next_image.fetch_add(1, Ordering::Relaxed)));
-        std::fs::write(&file, self.programs.archive(reference)).map_err(|error| internal(&error))?;
-        self.store.import(&file, None).map_err(|error| internal(&error))?;
-        Ok(())
+        self.import_archive(&self.programs.archive(reference))
     }
 
     /// Imports an image, as `docker save` would write it.
     pub fn import(&self, picture: &Picture<'_>) {
+        self.import_archive(&picture.archive()).unwrap();
+    }
+
+    fn import_archive(&self, archive: &[u8]) -> Result<(), DriverError> {
+        let internal = |error: &dyn std::fmt::Display| DriverError::Internal(error.to_string());
         let file = self.dir.path().join(format!("{}.tar", self.next_image.fetch_add(1, Ordering::Relaxed)));
-        std::fs::write(&file, picture.archive()).unwrap();
-        self.store.import(&file, None).unwrap();
+        std::fs::write(&file, archive).map_err(|error| internal(&error))?;
+        self.store.import(&file, None).map_err(|error| internal(&error))?;
+        Ok(())
+    }
+
+    /// The driver of this world's own host.
+    pub async fn driver(&self) -> OciDriver {
+        OciDriver::new(self.engine(&own_installation()).await.unwrap(), "host".into())
+    }
+
+    /// Where a workload of our own installation has its files.
+    pub fn folder(&self, id: WorkloadId) -> PathBuf {
+        self.dir.path().join(own_installation().as_str()).join("containers").join(id.to_string())
     }
 
     /// Takes everything away again, and tells what is left.
@@ -191,6 +181,35 @@ impl World {
         }
         left
     }
+}
+
+/// For what must happen.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until it is so.
+pub async fn until<F: Future<Output = bool>>(what: &str, mut look: impl FnMut() -> F) {
+    let end = tokio::time::Instant::now() + PATIENCE;
+    while !look().await {
+        assert!(tokio::time::Instant::now() < end, "in vain waited until {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Waits until the program listens on its ports.
+pub async fn listens(driver: &OciDriver, spec: &WorkloadSpec) {
+    until("it listens", async || driver.listening(spec.id, &spec.ports).await.unwrap()).await;
+}
+
+/// The conformance suite, or the cases of it whose names hold the word `CONFORMANCE_ONLY`; nothing is left afterwards.
+pub async fn keeps_the_contract(world: Arc<World>) {
+    let only = std::env::var("CONFORMANCE_ONLY").unwrap_or_default();
+    let subject: Arc<dyn Subject> = world.clone();
+    let report = testkit::run(subject, &only).await;
+    println!("{report}");
+    let left = world.close().await;
+    assert!(report.failed.is_empty(), "{report}");
+    assert!(!report.passed.is_empty(), "no case was played");
+    assert_eq!(left, Vec::<String>::new(), "something is left behind");
 }
 
 /// What of an installation is still to be found on this machine.

@@ -1,11 +1,44 @@
-//! What the tests of every driver with real processes need of this machine: programs for images, archives of images, and somebody
-//! who plays the metadata service. Included by their worlds.
+//! What the tests of every driver with real processes need of this machine: programs for images, archives of images, workloads of
+//! them, and somebody who plays the metadata service. Included by their worlds.
 
+use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use sha2::{Digest as _, Sha256};
+use spawnpoint_driver::testkit::own_installation;
+use spawnpoint_driver::{PortPublish, Security, WorkloadSpec};
+use spawnpoint_model::units::Resources;
+use spawnpoint_model::{CpuUnits, MemoryMib, Plaintext, Transport};
+
+/// Runs at the same time need ports of their own.
+pub fn callback_port() -> u16 {
+    29_000 + u16::try_from(std::process::id() % 900).unwrap()
+}
+
+/// A workload of the game in `image` that serves, on this port of the host.
+pub fn serving(image: &str, attempt: u32, external: u16) -> WorkloadSpec {
+    let id = format!("{:012x}-{attempt}", (u64::from(std::process::id()) << 20) + u64::from(external));
+    let publish = |transport| PortPublish { internal: 7777, external, transport };
+    WorkloadSpec {
+        id: id.parse().unwrap(),
+        installation: own_installation(),
+        host: "host".into(),
+        image: image.to_owned(),
+        command: None,
+        arguments: None,
+        env: vec![("GAME_PORT".to_owned(), Plaintext::new("7777"))],
+        ports: vec![publish(Transport::Tcp), publish(Transport::Udp)],
+        resources: Resources { cpu: CpuUnits(512), memory: MemoryMib(64) },
+        pids_max: 64,
+        security: Security::Baseline,
+        files: Vec::new(),
+        access: None,
+        lifetime: None,
+    }
+}
 
 /// The programs of the test images.
 pub struct Programs {
@@ -124,28 +157,38 @@ fn tar_of(entries: &[(&str, Entry<'_>)]) -> Vec<u8> {
     archive.into_inner().unwrap()
 }
 
-/// Listens on 169.254.169.254:80 in a network of its own, behind a pair of interfaces.
+/// Listens on 169.254.169.254:80 in a network of its own, behind a pair of interfaces. Several tests may have one at a time: the
+/// machine asks one of them, and each of them answers.
 pub struct MetadataStandIn {
     server: Child,
     name: String,
+    _lock: File,
 }
+
+/// How many this process put up.
+static PUT_UP: AtomicU32 = AtomicU32::new(0);
 
 impl MetadataStandIn {
     /// Where it is.
     pub const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), 80);
+    /// How the names of their networks and interfaces begin; the id of the test's process and a count follow.
+    const PREFIX: &str = "spm";
 
     /// `None`, after saying why, where it cannot be.
     pub fn put_up(game: &Path) -> Option<Self> {
-        let name = format!("spm{}", std::process::id());
+        Self::clear_abandoned();
+        let count = PUT_UP.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{}{}-{count}", Self::PREFIX, std::process::id());
+        let lock = Self::lock(&name)?;
         let inner = format!("{name}i");
         let steps: [&[&str]; 7] = [
             &["netns", "add", &name],
             &["link", "add", &name, "type", "veth", "peer", "name", &inner],
             &["link", "set", &inner, "netns", &name],
-            &["addr", "add", "169.254.169.253/30", "dev", &name],
-            &["link", "set", &name, "up"],
             &["-n", &name, "addr", "add", "169.254.169.254/30", "dev", &inner],
             &["-n", &name, "link", "set", &inner, "up"],
+            &["link", "set", &name, "up"],
+            &["addr", "add", "169.254.169.253/30", "dev", &name],
         ];
         for step in steps {
             if !ip(step) {
@@ -161,16 +204,41 @@ impl MetadataStandIn {
             .stdout(Stdio::null())
             .spawn()
             .ok()?;
-        Some(Self { server, name })
+        Some(Self { server, name, _lock: lock })
+    }
+
+    /// Takes those away whose test was killed: nobody answers behind them, and the machine might ask one of them first.
+    fn clear_abandoned() {
+        for entry in std::fs::read_dir("/sys/class/net").into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with(Self::PREFIX)
+                && let Some(_lock) = Self::lock(&name)
+            {
+                Self::remove(&name);
+            }
+        }
+    }
+
+    /// Held by the test that has `name`, for as long as its process lives. `None` if another has it.
+    fn lock(name: &str) -> Option<File> {
+        let file = File::create(std::env::temp_dir().join(format!("spawnpoint-{name}.lock"))).ok()?;
+        file.try_lock().ok()?;
+        Some(file)
+    }
+
+    fn remove(name: &str) {
+        ip(&["link", "del", name]);
+        ip(&["netns", "del", name]);
+        let _ = std::fs::remove_file(std::env::temp_dir().join(format!("spawnpoint-{name}.lock")));
     }
 }
 
 impl Drop for MetadataStandIn {
     fn drop(&mut self) {
+        // The way to it first: until then, another test may be asking this one.
+        Self::remove(&self.name);
         let _ = self.server.kill();
         let _ = self.server.wait();
-        ip(&["link", "del", &self.name]);
-        ip(&["netns", "del", &self.name]);
     }
 }
 
