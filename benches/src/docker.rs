@@ -53,10 +53,7 @@ const GAME_PORT: &str = "7777/udp";
 /// Measures it.
 pub fn run(rounds: usize) -> Report {
     block_on(async {
-        let docker = Docker::connect_with_unix_defaults()?.negotiate_version().await?;
-        let tag = std::process::id().to_string();
-        let image = format!("localhost/spawnpoint-bench:{tag}");
-        load_image(&docker, &image).await?;
+        let (docker, tag, image) = engine_with_game().await?;
         let server = Server::start("[[site]]\nname = \"local\"\ncity = \"Local\"\nlatitude = 0\nlongitude = 0\ndriver = \"docker\"\n").await?;
         server.describe_game("localhost", "spawnpoint-bench", &tag).await?;
         let mut bench = Bench { docker, server, image, times: Times::default() };
@@ -201,9 +198,7 @@ pub async fn tidy(docker: &Docker, server: &Server, image: &str) -> Result<(), F
     let installation = InstallationId::from(installation);
     let config = EngineConfig { endpoint: Endpoint::default(), installation, callback_port: None };
     DockerEngine::connect(config)?.remove_network().await?;
-    let options = RemoveImageOptionsBuilder::default().force(true).build();
-    docker.remove_image(image, Some(options), None).await?;
-    Ok(())
+    remove_image(docker, image).await
 }
 
 /// Asks until the status is as wanted.
@@ -299,13 +294,23 @@ fn bindings(port: u16) -> HashMap<String, Option<Vec<PortBinding>>> {
     HashMap::from([(GAME_PORT.to_owned(), Some(vec![binding]))])
 }
 
-/// Builds the game server of this workspace and puts it on the engine.
-pub async fn load_image(docker: &Docker, reference: &str) -> Result<(), Failure> {
+/// The engine of this machine with the game server of this workspace on it, the image's tag, and the image.
+pub async fn engine_with_game() -> Result<(Docker, String, String), Failure> {
+    let docker = Docker::connect_with_unix_defaults()?.negotiate_version().await?;
+    let tag = std::process::id().to_string();
+    let image = format!("localhost/spawnpoint-bench:{tag}");
     let options = ImportImageOptionsBuilder::default().quiet(true).build();
     docker
-        .import_image(options, bollard::body_full(game_image(reference)?.into()), None)
+        .import_image(options, bollard::body_full(game_image(&image)?.into()), None)
         .try_for_each(|_| async { Ok(()) })
         .await?;
+    Ok((docker, tag, image))
+}
+
+/// Takes the image off the engine again.
+pub async fn remove_image(docker: &Docker, image: &str) -> Result<(), Failure> {
+    let options = RemoveImageOptionsBuilder::default().force(true).build();
+    docker.remove_image(image, Some(options), None).await?;
     Ok(())
 }
 

@@ -9,13 +9,12 @@ use std::time::Duration;
 
 use bollard::Docker;
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder,
-    StartContainerOptions,
+    CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
 };
 use futures_util::future::try_join_all;
 use tokio::time::Instant;
 
-use crate::docker::{WARM_UPS, first_answer, game_image, load_image, plain, until_every};
+use crate::docker::{WARM_UPS, engine_with_game, first_answer, game_image, plain, remove_image, until_every};
 use crate::http::{Connection, request};
 use crate::paired::{Rates, Samples};
 use crate::server::{Server, TOKEN, deploy};
@@ -44,16 +43,12 @@ const THROUGHPUT_ROUNDS: usize = 3;
 /// Measures it.
 pub fn run(rounds: usize) -> Report {
     block_on(async {
-        let docker = Docker::connect_with_unix_defaults()?.negotiate_version().await?;
-        let tag = std::process::id().to_string();
-        let image = format!("localhost/spawnpoint-bench:{tag}");
-        load_image(&docker, &image).await?;
+        let (docker, tag, image) = engine_with_game().await?;
         let server = with_game(&tag).await?;
         let mut bench = Bench { docker, server, image, times: Times::default() };
         let measured = bench.measure(rounds).await;
         bench.server.end().await?;
-        let options = RemoveImageOptionsBuilder::default().force(true).build();
-        bench.docker.remove_image(&bench.image, Some(options), None).await?;
+        remove_image(&bench.docker, &bench.image).await?;
         measured?;
         Ok(bench.report(rounds))
     })

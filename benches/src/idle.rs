@@ -10,11 +10,10 @@ use std::fs;
 
 use bollard::Docker;
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder,
-    StartContainerOptions,
+    CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
 };
 
-use crate::docker::{first_answer, installation_of, load_image, plain, until_every};
+use crate::docker::{engine_with_game, first_answer, installation_of, plain, remove_image, until_every};
 use crate::embedded::with_game;
 use crate::http::{Connection, request};
 use crate::server::{Server, TOKEN, deploy};
@@ -33,15 +32,11 @@ const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(5);
 /// Measures it.
 pub fn run(rounds: usize) -> Report {
     block_on(async {
-        let docker = Docker::connect_with_unix_defaults()?.negotiate_version().await?;
-        let tag = std::process::id().to_string();
-        let image = format!("localhost/spawnpoint-bench:{tag}");
-        load_image(&docker, &image).await?;
+        let (docker, tag, image) = engine_with_game().await?;
         let mut server = with_game(&tag).await?;
         let measured = measure(&docker, &server, &image, rounds).await;
         server.end().await?;
-        let options = RemoveImageOptionsBuilder::default().force(true).build();
-        docker.remove_image(&image, Some(options), None).await?;
+        remove_image(&docker, &image).await?;
         measured
     })
 }

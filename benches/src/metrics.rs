@@ -13,7 +13,7 @@ use futures_util::StreamExt;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::docker::{installation_of, load_image, tidy};
+use crate::docker::{engine_with_game, installation_of, tidy};
 use crate::http::{Connection, request};
 use crate::server::{Server, TICK, TOKEN, cpu_time_of, deploy};
 use crate::{Failure, Report, block_on};
@@ -60,10 +60,7 @@ struct Cost {
 /// Measures it.
 pub fn run(rounds: usize) -> Report {
     block_on(async {
-        let docker = Docker::connect_with_unix_defaults()?.negotiate_version().await?;
-        let tag = std::process::id().to_string();
-        let image = format!("localhost/spawnpoint-bench:{tag}");
-        load_image(&docker, &image).await?;
+        let (docker, tag, image) = engine_with_game().await?;
         let mut server = Server::start(&format!("{HOST}sample_seconds = 0\n")).await?;
         server.describe_game("localhost", "spawnpoint-bench", &tag).await?;
         let measured = measure(&docker, &mut server, rounds).await;

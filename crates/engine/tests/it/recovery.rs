@@ -9,6 +9,18 @@ use spawnpoint_model::port::PortSpec;
 
 use crate::world::{World, on_both};
 
+/// Leaves a workload on a host that no deployment has any more.
+async fn start_that_takes_effect_when_given_up(world: &World) {
+    for host in &world.hosts {
+        host.load_image("fake/game:ok");
+        host.delay_next(Op::Ensure, Duration::from_millis(500));
+        host.fail_next(Op::Ensure, DriverError::StartFailed("no".into()));
+    }
+    let id = world.deploy("v1").await;
+    world.until(id, Status::Error).await;
+    world.eventually("the start takes effect after all", async || world.workloads() == 1).await;
+}
+
 on_both! {
     async fn a_restart_of_the_control_plane_touches_nothing_that_runs(world: &mut World) {
         let ids = [world.deploy_ready("v1").await, world.deploy_ready("v1").await];
@@ -147,14 +159,7 @@ on_both! {
     }
 
     async fn a_stray_that_is_old_enough_is_swept_by_whoever_has_just_begun(world: &mut World) {
-        for host in &world.hosts {
-            host.load_image("fake/game:ok");
-            host.delay_next(Op::Ensure, Duration::from_millis(500));
-            host.fail_next(Op::Ensure, DriverError::StartFailed("no".into()));
-        }
-        let id = world.deploy("v1").await;
-        world.until(id, Status::Error).await;
-        world.eventually("the start takes effect after all", async || world.workloads() == 1).await;
+        start_that_takes_effect_when_given_up(world).await;
         // Nobody lives for the two minutes that it is left alone.
         for _ in 0..6 {
             world.clock.advance(Duration::from_secs(30));
@@ -164,14 +169,7 @@ on_both! {
     }
 
     async fn a_late_start_of_a_given_up_attempt_is_swept(world: &mut World) {
-        for host in &world.hosts {
-            host.load_image("fake/game:ok");
-            host.delay_next(Op::Ensure, Duration::from_millis(500));
-            host.fail_next(Op::Ensure, DriverError::StartFailed("no".into()));
-        }
-        let id = world.deploy("v1").await;
-        world.until(id, Status::Error).await;
-        world.eventually("the start takes effect after all", async || world.workloads() == 1).await;
+        start_that_takes_effect_when_given_up(world).await;
         world
             .eventually("it is swept", async || {
                 world.clock.advance(Duration::from_secs(10));
