@@ -85,7 +85,9 @@ ensure_docker
 export SPAWNPOINT_REQUIRE_DOCKER=1
 ensure_postgres
 if cargo nextest --version >/dev/null 2>&1; then
-  run_tests "tests (nextest)" cargo nextest run --locked --workspace --profile "$profile" --no-fail-fast
+  # Most of them wait for containers most of the time: two for each processor.
+  run_tests "tests (nextest)" cargo nextest run --locked --workspace --profile "$profile" --no-fail-fast \
+    --test-threads $((2 * $(nproc)))
 else
   run_tests "tests" cargo test --locked -q --workspace --lib --bins --tests --no-fail-fast
 fi
