@@ -17,7 +17,7 @@ use spawnpoint_network::{Network, Unsupported};
 use tokio::time::Instant;
 
 use crate::client::Client;
-use crate::engine::{OciConfig, short};
+use crate::config::{OciConfig, short};
 use crate::records::{self, StateRecord};
 use crate::zygote::Options;
 

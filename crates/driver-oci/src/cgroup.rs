@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use spawnpoint_driver::Stats;
 
-use crate::leftovers::PREFIX;
+use crate::config::PREFIX;
 
 /// What is limited and cannot be done without.
 const NEEDED: [&str; 3] = ["cpu", "memory", "pids"];

@@ -22,6 +22,7 @@ use spawnpoint_driver::DriverError;
 use spawnpoint_model::WorkloadId;
 use tokio::time::Instant;
 
+use crate::config::DiskBounds;
 use crate::engine::OciEngine;
 use crate::records::{self, StateRecord};
 use crate::{client, quota};
@@ -45,24 +46,6 @@ const OPEN_MAX: usize = 50_000;
 /// Bytes of a block in what the kernel tells of files.
 const BLOCK: u64 = 512;
 const OVERLAY: u64 = 0x794c_7630;
-
-/// Bounds of the disk; 0 = none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DiskBounds {
-    /// Bytes that a workload may write to its root file system.
-    pub bytes: u64,
-    /// Files and folders that it may make there.
-    pub files: u64,
-    /// Bytes that are kept free: with less, nothing is started or pulled.
-    pub free_bytes: u64,
-}
-
-impl Default for DiskBounds {
-    /// 10 GiB and a million files each; 1 GiB is kept free.
-    fn default() -> Self {
-        Self { bytes: 10 << 30, files: 1_000_000, free_bytes: 1 << 30 }
-    }
-}
 
 /// What a workload has written, or what is left of a file system.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

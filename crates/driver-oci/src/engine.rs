@@ -23,15 +23,15 @@ use parking_lot::Mutex;
 use spawnpoint_driver::DriverError;
 use spawnpoint_driver::bulkhead::Bulkhead;
 use spawnpoint_images::Store;
-use spawnpoint_model::{Cidr, InstallationId, WorkloadId};
+use spawnpoint_model::WorkloadId;
 use spawnpoint_network::{Network, NetworkConfig, Unsupported};
 use tokio::sync::{Notify, Semaphore, broadcast};
 
 use crate::cgroup::Hierarchies;
 use crate::client::Client;
-use crate::disk::{self, DiskBounds};
+use crate::config::{OciConfig, UserRange, short};
+use crate::disk;
 use crate::prepared::Prepared;
-use crate::users::UserRange;
 use crate::zygote::{self, Options};
 use crate::{at_work, host, leftovers, quota, records};
 
@@ -43,31 +43,6 @@ const HINTS: usize = 1024;
 const LINGERING_MAX: usize = 4;
 /// Locks of workloads are thrown away when there are more than this.
 const LOCKS_MAX: usize = 4096;
-
-/// How the embedded runtime is set up.
-#[derive(Clone, Debug)]
-pub struct OciConfig {
-    /// What it keeps.
-    pub dir: PathBuf,
-    /// What lives as long as the machine runs: sockets, networks. Best on a tmpfs.
-    pub run: PathBuf,
-    /// Whose workloads it runs.
-    pub installation: InstallationId,
-    /// The one TCP port of the host that workloads may reach: Spawnpoint's callback listener.
-    pub callback_port: Option<u16>,
-    /// The ports of the host that are published, as a rule.
-    pub port_range: std::ops::RangeInclusive<u16>,
-    /// Where workloads have their addresses; `None` = found.
-    pub subnet: Option<Cidr>,
-    /// The binary that becomes the zygote: the product's own.
-    pub program: PathBuf,
-    /// Networks and supervisors that are kept ready.
-    pub pool: usize,
-    /// Containers get users of their own, from this range of the host's ids; `None` = they have the host's.
-    pub users: Option<UserRange>,
-    /// How much workloads may write, and what is kept free.
-    pub disk: DiskBounds,
-}
 
 /// The embedded runtime of one installation on this machine.
 pub struct OciEngine {
@@ -89,25 +64,6 @@ pub struct OciEngine {
     guarding: Mutex<Option<tokio::task::JoinHandle<()>>>,
     /// Nobody else of this installation works here meanwhile.
     _alone: fs::File,
-}
-
-/// The first eight letters and digits of an installation's id: short enough for names of kernel objects.
-#[must_use]
-pub fn short(installation: &InstallationId) -> String {
-    let kept = installation.as_str().chars().filter(char::is_ascii_alphanumeric);
-    kept.map(|c| c.to_ascii_lowercase()).take(8).collect()
-}
-
-/// The folder for what runs that is used if nobody says: on a tmpfs where there is one.
-#[must_use]
-pub fn default_run_dir(installation: &InstallationId) -> PathBuf {
-    run_dir_in(Path::new(leftovers::RUN_DIR), installation)
-}
-
-/// The folder for what runs of an installation, in a folder of the operator's choice.
-#[must_use]
-pub fn run_dir_in(dir: &Path, installation: &InstallationId) -> PathBuf {
-    dir.join(format!("spawnpoint-{}", short(installation)))
 }
 
 /// A folder that is closed to other users of the machine.

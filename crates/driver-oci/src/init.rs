@@ -21,9 +21,10 @@ use rustix::process::{Gid, Resource, Rlimit, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::cgroup::Group;
+use crate::config;
 use crate::protocol::{self, Request, Start};
 use crate::root::{self, Fault};
-use crate::users::{self, Block};
+use crate::users::Block;
 use crate::{sys, user};
 
 /// What is left of root's abilities: a root inside a container may care for its own files, users, processes and ports. The
@@ -189,11 +190,11 @@ fn hand_over(who: &user::User, output: &[OwnedFd; 2], users: Option<Block>) -> R
     let first = users.as_ref().map_or(0, |users| users.first);
     if users.is_some()
         && let Some(id) =
-            [who.uid, who.gid].into_iter().chain(who.groups.iter().copied()).find(|id| *id >= users::BLOCK)
+            [who.uid, who.gid].into_iter().chain(who.groups.iter().copied()).find(|id| *id >= config::BLOCK)
     {
         return Err(Fault::Image(format!(
             "the user or group {id} is above {}, which is the last in a user namespace",
-            users::BLOCK - 1
+            config::BLOCK - 1
         )));
     }
     for stream in output {

@@ -198,11 +198,11 @@ impl OciEngine {
 
     /// The name under which a workload holds its image.
     pub(crate) fn holder_name(&self, id: WorkloadId) -> String {
-        format!("{}.{id}", crate::engine::short(&self.config.installation))
+        format!("{}.{id}", crate::config::short(&self.config.installation))
     }
 
     fn holder(&self, name: &str) -> Option<WorkloadId> {
-        let own = crate::engine::short(&self.config.installation);
+        let own = crate::config::short(&self.config.installation);
         name.strip_prefix(&own)?.strip_prefix('.')?.parse().ok()
     }
 }

@@ -18,13 +18,10 @@ use tokio::time::Instant;
 use crate::at_work;
 use crate::cgroup::Hierarchies;
 use crate::client::Client;
+use crate::config::PREFIX;
 use crate::protocol::{Reply, Request};
 use crate::zygote::{self, Options};
 
-/// Where folders for what runs lie, unless the configuration says otherwise.
-pub const RUN_DIR: &str = "/run";
-/// What the names of their folders begin with.
-pub const PREFIX: &str = "spawnpoint-";
 /// The file that tells whose a folder is.
 const SIGN: &str = "installation";
 /// For everything of an installation to end.

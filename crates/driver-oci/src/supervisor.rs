@@ -28,11 +28,12 @@ use rustix::fs::OFlags;
 use rustix::process::{PidfdFlags, Signal, WaitId, WaitIdOptions};
 
 use crate::cgroup::{Hierarchies, Limits};
+use crate::config::UserRange;
 use crate::init::{self, Birth};
 use crate::lines::{Lines, Moment};
 use crate::protocol::{self, Received, Refusal, Reply, Request, Start};
 use crate::records::{self, ExitRecord, StateRecord};
-use crate::users::{Block, UserRange};
+use crate::users::Block;
 use crate::{log, sys};
 
 /// Namespaces that a child is born in. Its network is entered later, its group's when it has joined it.

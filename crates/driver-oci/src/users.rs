@@ -11,9 +11,8 @@
 //! The other namespaces stay the host's: not even all abilities of root in its own user namespace give a container power over its
 //! network, its mounts or its name. Layers are shared by all containers, whatever their block is: nothing is copied or owned anew.
 //!
-//! Entry points: [`UserRange::parse`], [`probe`] once, [`Block::take`] for each slot.
+//! Entry points: [`probe`] once, [`Block::take`] for each slot.
 
-use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
@@ -23,78 +22,13 @@ use std::path::Path;
 use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags};
 use rustix::process::{WaitId, WaitIdOptions};
 
+use crate::config::{BLOCK, UserRange};
 use crate::sys;
 
-/// Ids of one container.
-pub const BLOCK: u32 = 65_536;
-/// Above this, ids are not ids everywhere.
-const ID_MAX: u32 = i32::MAX as u32;
-/// Beyond what distributions give to users and systemd to its containers.
-const FIRST: u32 = 0x7000_0000;
 /// A block that is free is looked for so often; then one is shared.
 const TRIES: u32 = 4096;
 /// Where blocks are held, in the folder for what runs.
 pub const FOLDER: &str = "users";
-/// Whose entries of `/etc/subuid` and `/etc/subgid` are taken, if they are there.
-const OWNERS: [&str; 2] = ["spawnpoint", "root"];
-
-/// Ids of the host that containers may have, and nobody else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UserRange {
-    first: u32,
-    blocks: u32,
-}
-
-impl fmt::Display for UserRange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.first, u64::from(self.blocks) * u64::from(BLOCK))
-    }
-}
-
-impl UserRange {
-    /// `first:count`, for instance `1879048192:65536000`.
-    ///
-    /// # Errors
-    /// A sentence that says what is allowed.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let refused = || {
-            format!(
-                "{text:?} is no range of user ids: write \"FIRST:COUNT\" with a first of at least {BLOCK}, a count of at least {BLOCK}, and nothing above {ID_MAX}"
-            )
-        };
-        let (first, count) = text.split_once(':').ok_or_else(refused)?;
-        let (Ok(first), Ok(count)) = (first.trim().parse::<u32>(), count.trim().parse::<u32>()) else {
-            return Err(refused());
-        };
-        let end = u64::from(first) + u64::from(count);
-        if first < BLOCK || count < BLOCK || end > u64::from(ID_MAX) {
-            return Err(refused());
-        }
-        Ok(Self { first, blocks: count / BLOCK })
-    }
-
-    /// What this host has set aside for us in `/etc/subuid` and `/etc/subgid`, else a range that nobody gives out.
-    #[must_use]
-    pub fn of_this_host() -> Self {
-        let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-        let unclaimed = Self { first: FIRST, blocks: (ID_MAX - FIRST) / BLOCK };
-        Self::set_aside(&read("/etc/subuid"), &read("/etc/subgid")).unwrap_or(unclaimed)
-    }
-
-    /// The first entry `name:first:count` of ours that both files have.
-    fn set_aside(users: &str, groups: &str) -> Option<Self> {
-        let entries = |text: &str| {
-            let own = |line: &str| {
-                let (name, range) = line.split_once(':')?;
-                OWNERS.contains(&name).then(|| Self::parse(range).ok()).flatten()
-            };
-            text.lines().filter_map(own).collect::<Vec<_>>()
-        };
-        let groups = entries(groups);
-        entries(users).into_iter().find(|range| groups.contains(range))
-    }
-}
-
 /// The ids of one container.
 pub struct Block {
     /// What root inside is outside.
@@ -235,30 +169,4 @@ pub fn probe(range: UserRange, dir: &Path) -> Result<(), String> {
     }
     let _ = fs::remove_dir_all(&place);
     tried
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_range_is_read_as_it_is_written() {
-        let range = UserRange::parse("100000:200000").unwrap();
-        assert_eq!(range, UserRange { first: 100_000, blocks: 3 });
-        assert_eq!(UserRange::parse(&range.to_string()).unwrap(), range);
-        assert!(UserRange::of_this_host().blocks > 0);
-        for bad in ["", "100000", "0:65536", "100000:65535", "2147483647:65536", "a:b", "-1:65536", "1:2:3"] {
-            let error = UserRange::parse(bad).unwrap_err();
-            assert!(error.contains("FIRST:COUNT") && error.contains(bad), "{error}");
-        }
-    }
-
-    #[test]
-    fn what_the_host_has_set_aside_is_taken_where_both_files_have_it() {
-        let users = "somebody:100000:65536\nroot:300000:65536\nspawnpoint:500000:131072\n";
-        let both = UserRange::set_aside(users, "spawnpoint:500000:131072\n");
-        assert_eq!(both, Some(UserRange { first: 500_000, blocks: 2 }));
-        assert_eq!(UserRange::set_aside(users, "somebody:100000:65536\n"), None);
-        assert_eq!(UserRange::set_aside("root:300000:1000\n", "root:300000:1000\n"), None);
-    }
 }

@@ -31,8 +31,9 @@ use rustix::process::{Pid, WaitOptions};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
 use crate::cgroup::Hierarchies;
+use crate::config::UserRange;
 use crate::supervisor::{self, Post, Shared};
-use crate::users::{self, UserRange};
+use crate::users;
 use crate::{seccomp, sys};
 
 /// The first argument of a process that is to be a zygote.

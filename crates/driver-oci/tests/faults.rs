@@ -1,4 +1,5 @@
 //! The embedded runtime under fire: whoever looks after workloads is killed, at the worst moments, and nothing is lost.
+#![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a broken test set-up ends the test")]
 #![expect(clippy::print_stdout, reason = "a skip says why")]
 

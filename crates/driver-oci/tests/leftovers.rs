@@ -1,4 +1,5 @@
 //! What an installation leaves on this machine is found and taken away, and nothing of any that is at work.
+#![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a broken test set-up ends the test")]
 #![expect(clippy::print_stdout, reason = "a skip says why")]
 

@@ -1,5 +1,6 @@
 //! Walls of the embedded runtime that no other driver has in this form: users of their own, roots put together from images that want
 //! out, bounds of the disk.
+#![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a broken test set-up ends the test")]
 #![expect(clippy::print_stdout, reason = "a skip says why")]
 
@@ -13,10 +14,8 @@ use std::time::Duration;
 
 use spawnpoint_driver::testkit::own_installation;
 use spawnpoint_driver::{Driver, DriverError, PortPublish, Running, Security, WorkloadFile, WorkloadSpec};
-use spawnpoint_driver_oci::OciDriver;
-use spawnpoint_driver_oci::disk::DiskBounds;
 use spawnpoint_driver_oci::records::{self, StateRecord};
-use spawnpoint_driver_oci::users::UserRange;
+use spawnpoint_driver_oci::{DiskBounds, OciDriver, UserRange};
 use spawnpoint_model::deployment::Exit;
 use spawnpoint_model::{MemoryMib, Transport};
 use world::machine::{Entry, Picture};

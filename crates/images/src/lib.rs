@@ -37,6 +37,7 @@
 //! below, whatever their order (as the specification says; Docker forgets the whiteout). An image for another architecture is refused.
 //!
 //! Unpacking needs root (owners, device nodes, `trusted.*` attributes).
+#![cfg(target_os = "linux")]
 
 mod archive;
 mod digest;

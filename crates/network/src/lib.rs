@@ -62,6 +62,7 @@
 //! # For whoever runs the workloads
 //! Files of `netns/` are mounts. A process that makes a mount namespace of its own takes them along, and keeps networks
 //! alive that were released: it must let go of its old root (`pivot_root`, then detach), or unmount them.
+#![cfg(target_os = "linux")]
 
 mod busy;
 mod committer;

@@ -4,12 +4,8 @@
 
 use std::time::Duration;
 
-use spawnpoint_driver_oci::disk::DiskBounds;
-use spawnpoint_driver_oci::users::UserRange;
-use spawnpoint_driver_oci::{ImageStore, OciConfig, OciEngine, default_run_dir, host};
-use spawnpoint_model::InstallationId;
-
 use crate::console::{print, print_table};
+use crate::embedded;
 
 /// For an engine's answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -21,7 +17,7 @@ pub async fn doctor() -> bool {
         rows.push(vec![mark.to_owned(), what.to_owned(), text.to_owned()])
     };
     let mut well = true;
-    for finding in host::findings() {
+    for finding in embedded::findings() {
         match finding.state {
             Ok(text) => row("ok", finding.what, &text),
             Err(text) => {
@@ -31,7 +27,7 @@ pub async fn doctor() -> bool {
         }
     }
     if well {
-        match attempt().await {
+        match embedded::attempt().await {
             Ok((notes, users)) => {
                 row("ok", "networks and containers", "set up and taken down again");
                 notes.iter().for_each(|note| row("note", "", note));
@@ -66,33 +62,6 @@ pub async fn doctor() -> bool {
         }
     }
     well || docker.is_ok()
-}
-
-/// What an operator should know, and whether containers can have users of their own.
-type Notes = (Vec<String>, Result<(), String>);
-
-/// Sets the embedded runtime up and takes it down.
-async fn attempt() -> Result<Notes, String> {
-    let dir = tempfile::tempdir().map_err(|err| err.to_string())?;
-    let installation: InstallationId = format!("d{:07x}", std::process::id()).into();
-    let store = ImageStore::open(dir.path().join("images")).map_err(|err| err.to_string())?;
-    let config = OciConfig {
-        dir: dir.path().to_owned(),
-        run: default_run_dir(&installation),
-        installation,
-        callback_port: None,
-        port_range: 30_000..=32_767,
-        subnet: None,
-        program: "/proc/self/exe".into(),
-        pool: 1,
-        users: None,
-        disk: DiskBounds::default(),
-    };
-    let users = OciEngine::check_users(&config, UserRange::of_this_host()).await;
-    let engine = OciEngine::open(config, store).await.map_err(|why| why.to_string())?;
-    let notes = engine.notes();
-    engine.close().await.map_err(|err| err.to_string())?;
-    Ok((notes, users))
 }
 
 async fn docker() -> Result<String, String> {

@@ -9,7 +9,6 @@ use spawnpoint_driver::Driver;
 use spawnpoint_driver::fake::{FakeConfig, FakeDriver};
 use spawnpoint_driver_docker as docker;
 use spawnpoint_driver_docker::{DockerDriver, DockerEngine, EngineConfig};
-use spawnpoint_driver_oci::{OciDriver, OciEngine};
 use spawnpoint_engine::{Clock as _, HostSetup, SystemClock};
 use spawnpoint_model::site::Host;
 use spawnpoint_model::units::Resources;
@@ -19,6 +18,7 @@ use tokio::net::UdpSocket;
 
 use crate::added_hosts::Connector;
 use crate::config::{Config, DriverPlan, Endpoint, HostPlan, Plan};
+use crate::embedded;
 use crate::failure::Failure;
 use crate::local::{self, LocalEngine};
 use crate::opened::Opened;
@@ -149,11 +149,11 @@ impl Reached {
     }
 
     /// By the embedded runtime.
-    fn embedded(config: &Config, planned: &HostPlan, engine: Arc<OciEngine>) -> Self {
+    fn embedded(config: &Config, planned: &HostPlan, engine: Arc<embedded::Engine>) -> Self {
         let given = config.callback.url.as_ref().map(|url| url.as_str().to_owned());
         let own = || format!("http://{}:{}", engine.gateway(), config.callback.port);
         let callback_url = Some(given.unwrap_or_else(own));
-        Self { driver: Arc::new(OciDriver::new(engine, planned.id.clone())), callback_url, ends_tls: true }
+        Self { driver: embedded::driver(engine, planned.id.clone()), callback_url, ends_tls: true }
     }
 
     /// Not at all: it pretends, and pretends to end TLS as well.

@@ -4,19 +4,16 @@
 //! engine. A host never changes from one to the other while deployments are left on it.
 
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use spawnpoint_driver::DriverError;
 use spawnpoint_driver_docker::DockerEngine;
 use spawnpoint_driver_docker::image_archive::SingleBinaryImage;
-use spawnpoint_driver_oci::{OciConfig, OciEngine, is_held, run_dir_in};
-use spawnpoint_model::InstallationId;
 
 use crate::config::{Config, DriverPlan, HostPlan, Plan, default_docker};
+use crate::embedded;
 use crate::failure::Failure;
 use crate::hosts::remember;
-use crate::images;
 use crate::opened::Opened;
 
 /// An engine whose containers reach this machine by their gateway.
@@ -25,7 +22,7 @@ pub enum LocalEngine {
     /// A Docker engine.
     Docker(Arc<DockerEngine>),
     /// The embedded runtime.
-    Oci(Arc<OciEngine>),
+    Oci(Arc<embedded::Engine>),
 }
 
 impl LocalEngine {
@@ -64,15 +61,7 @@ impl LocalEngine {
         let archive = archive_of(reference, program, file_name)?;
         match self {
             Self::Docker(engine) => Ok(engine.load_image(archive).await?),
-            Self::Oci(engine) => {
-                let store = engine.images().clone();
-                let import = move || -> Result<(), Failure> {
-                    let file = as_file(&archive)?;
-                    store.import(file.path(), None).map_err(|err| Failure::new(err.to_string()))?;
-                    Ok(())
-                };
-                tokio::task::spawn_blocking(import).await.map_err(|err| Failure::new(err.to_string()))?
-            }
+            Self::Oci(engine) => embedded::load(engine, archive).await,
         }
     }
 }
@@ -86,39 +75,18 @@ pub fn archive_of(reference: &str, program: &[u8], file_name: &str) -> Result<Ve
     Ok(image.archive()?)
 }
 
-/// A file that goes when it is dropped.
-///
-/// # Errors
-/// The disk says no.
-pub fn as_file(bytes: &[u8]) -> Result<tempfile::NamedTempFile, Failure> {
-    let mut file = tempfile::NamedTempFile::new()?;
-    std::io::Write::write_all(&mut file, bytes)?;
-    Ok(file)
-}
-
 /// The embedded runtime, opened when the first host wants it.
 #[derive(Default)]
 pub struct Embedded {
-    engine: Option<Arc<OciEngine>>,
+    engine: Option<Arc<embedded::Engine>>,
     /// Why it cannot run.
     refusal: Option<String>,
-}
-
-/// Where the embedded runtime keeps its images and containers.
-#[must_use]
-pub fn folder(data_dir: &Path) -> PathBuf {
-    data_dir.join("oci")
-}
-
-/// Where it keeps what lives as long as the machine runs.
-fn run_dir(config: &Config, installation: &InstallationId) -> PathBuf {
-    run_dir_in(&config.oci.run_dir, installation)
 }
 
 impl Embedded {
     /// It, if a host has wanted it.
     #[must_use]
-    pub fn opened(self) -> Option<Arc<OciEngine>> {
+    pub fn opened(self) -> Option<Arc<embedded::Engine>> {
         self.engine
     }
 
@@ -140,41 +108,21 @@ impl Embedded {
         config: &Config,
         plan: &Plan,
         opened: &Opened,
-    ) -> Result<Arc<OciEngine>, Failure> {
+    ) -> Result<Arc<embedded::Engine>, Failure> {
         if let Some(engine) = &self.engine {
             return Ok(Arc::clone(engine));
         }
         if let Some(refusal) = &self.refusal {
             return Err(Failure::new(refusal.clone()));
         }
-        let dir = folder(&config.data.dir);
-        let store = images::open(config).map_err(|failure| Failure::new(format!("driver oci: {failure}")))?;
-        let installation = opened.store.installation().clone();
-        let ranges = || plan.hosts.iter().filter(|host| host.is_local()).map(|host| &host.port_range);
-        let first = ranges().map(|range| *range.start()).min().unwrap_or(30_000);
-        let last = ranges().map(|range| *range.end()).max().unwrap_or(32_767);
-        let run = run_dir(config, &installation);
-        let oci = OciConfig {
-            dir,
-            run,
-            installation,
-            callback_port: Some(config.callback.port),
-            port_range: first..=last,
-            subnet: config.oci.subnet.map(|subnet| subnet.0),
-            program: "/proc/self/exe".into(),
-            pool: config.oci.pool,
-            users: config.oci.users(),
-            disk: config.oci.disk(),
-        };
-        match OciEngine::open(oci, store).await {
+        match embedded::open(config, plan, opened.store.installation()).await {
             Ok(engine) => {
                 self.engine = Some(Arc::clone(&engine));
                 Ok(engine)
             }
-            Err(why) => {
-                let text = format!("driver oci: {why} (`spawnpoint doctor` tells more)");
-                self.refusal = Some(text.clone());
-                Err(Failure::new(text))
+            Err(failure) => {
+                self.refusal = Some(failure.to_string());
+                Err(failure)
             }
         }
     }
@@ -213,7 +161,7 @@ impl Embedded {
                 host.id
             ))),
             // It can run here, and does so for another control plane: this one's host is none of Docker's.
-            Err(failure) if is_held(&run_dir(config, opened.store.installation())) => Err(failure),
+            Err(failure) if embedded::is_held(config, opened.store.installation()) => Err(failure),
             Err(failure) => {
                 tracing::info!(host.id = %host.id, "this machine's Docker engine is used: {failure}");
                 remember(&opened.store, &setting, "docker").await;

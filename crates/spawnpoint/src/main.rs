@@ -14,14 +14,13 @@ mod config;
 mod console;
 mod demo;
 mod doctor;
+mod embedded;
 mod failure;
 mod geoip;
 mod hosts;
 mod http;
-mod images;
 mod inspect;
 mod keys;
-mod leftovers;
 mod local;
 mod logging;
 mod manage;
@@ -39,6 +38,7 @@ use clap::Parser as _;
 use cli::{CaCommand, Cli, Command, Common, ConfigCommand};
 use config::{KernelPorts, Loaded, Log, LogLevel, Overrides, Variables};
 use console::{count, note, print};
+use embedded::{images, leftovers};
 use failure::Failure;
 
 fn main() -> ExitCode {

@@ -4,6 +4,8 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
 
 /// Where a server runs.
@@ -65,7 +67,13 @@ impl Running {
     /// asks it finds out.)
     #[must_use]
     pub fn find(data_dir: &Path) -> Option<Self> {
-        Self::read(data_dir).filter(|running| Path::new(&format!("/proc/{}", running.pid)).exists())
+        Self::read(data_dir).filter(Self::lives)
+    }
+
+    fn lives(&self) -> bool {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        // One of somebody else's may not be asked, and lives.
+        pid.is_some_and(|pid| !matches!(test_kill_process(pid), Err(Errno::SRCH)))
     }
 
     fn read(data_dir: &Path) -> Option<Self> {

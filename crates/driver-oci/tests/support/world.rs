@@ -15,9 +15,9 @@ use async_trait::async_trait;
 use machine::{MetadataStandIn, Picture, Programs, callback_port, host_address, serving};
 use spawnpoint_driver::testkit::{self, Program, RealWorld, Subject, own_installation};
 use spawnpoint_driver::{Driver, DriverError, WorkloadSpec};
-use spawnpoint_driver_oci::disk::DiskBounds;
-use spawnpoint_driver_oci::users::UserRange;
-use spawnpoint_driver_oci::{ImageStore, OciConfig, OciDriver, OciEngine, host, short};
+use spawnpoint_driver_oci::{
+    DiskBounds, ImageStore, OciConfig, OciDriver, OciEngine, UserRange, host, short,
+};
 use spawnpoint_model::{HostId, InstallationId, WorkloadId};
 
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());

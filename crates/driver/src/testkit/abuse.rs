@@ -1,8 +1,8 @@
 //! What a workload does that wants to harm: ways out, floods, processes that hide. One table for every driver; what is tried stands
 //! in `crates/game/src/bin/abuse`. Meanwhile a neighbour has to answer as ever.
 
-use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::net::{SocketAddr, UnixListener};
+use std::io;
+use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 use spawnpoint_model::MemoryMib;
@@ -84,10 +84,22 @@ async fn answers(lab: &Lab, neighbour: &WorkloadSpec) -> Outcome {
 async fn sockets_of_the_host_that_lie_in_no_folder_are_out_of_reach(lab: &Lab) -> Outcome {
     let spec = lab.serving(Program::Abuse).await?;
     let name = format!("spawnpoint-test-{}", spec.id);
-    let _listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
+    let _listener = listen_in_no_folder(&name)?;
     let answer = lab.ask(&spec, &format!("abstract {name}")).await?;
     check!(answer.starts_with("refused: "), "{answer}");
     Ok(())
+}
+
+#[cfg(target_os = "linux")]
+fn listen_in_no_folder(name: &str) -> io::Result<UnixListener> {
+    use std::os::linux::net::SocketAddrExt as _;
+    UnixListener::bind_addr(&std::os::unix::net::SocketAddr::from_abstract_name(name)?)
+}
+
+/// Only Linux has such names.
+#[cfg(not(target_os = "linux"))]
+fn listen_in_no_folder(_: &str) -> io::Result<UnixListener> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 async fn whoever_is_at_the_other_end_of_a_link_is_out_of_reach(lab: &Lab) -> Outcome {

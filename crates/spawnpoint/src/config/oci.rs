@@ -4,8 +4,7 @@ use std::net::Ipv4Addr;
 use std::path::{Component, PathBuf};
 
 use serde::Deserialize;
-use spawnpoint_driver_oci::disk::DiskBounds;
-use spawnpoint_driver_oci::users::UserRange;
+use spawnpoint_driver_oci::UserRange;
 use spawnpoint_model::Cidr;
 
 use super::Problem;
@@ -116,24 +115,6 @@ impl Oci {
             return at("run_dir", text.to_owned());
         }
         Ok(())
-    }
-
-    /// Ids for the users of containers; `None` = they have the host's.
-    #[must_use]
-    pub fn users(&self) -> Option<UserRange> {
-        let range = || self.user_ids.map_or_else(UserRange::of_this_host, |ids| ids.0);
-        self.user_namespaces.then(range)
-    }
-
-    /// Bounds of the disk.
-    #[must_use]
-    pub fn disk(&self) -> DiskBounds {
-        let bytes = |mib: u32| u64::from(mib) << 20;
-        DiskBounds {
-            bytes: bytes(self.disk_mib),
-            files: self.disk_files.into(),
-            free_bytes: bytes(self.free_mib),
-        }
     }
 }
 

@@ -11,6 +11,7 @@ use spawnpoint_images::{
 };
 use spawnpoint_model::Plaintext;
 
+use super::linux::{as_file, folder};
 use crate::cli::ImageCommand;
 use crate::config::Config;
 use crate::console::{count, print, print_table};
@@ -39,7 +40,7 @@ pub fn open(config: &Config) -> Result<Store, Failure> {
     let allowed = networks(config, &config.images.allow_networks);
     let options =
         StoreOptions { addresses: Arc::new(Guarded(Guard::new(&allowed))), ..StoreOptions::default() };
-    let dir = local::folder(&config.data.dir);
+    let dir = folder(&config.data.dir);
     keys::make_data_dir(&config.data.dir).map_err(Failure::new)?;
     std::fs::create_dir_all(&dir)?;
     Store::open_with(dir.join("images"), options).map_err(failed)
@@ -63,7 +64,7 @@ pub async fn command(config: &Config, command: &ImageCommand) -> Result<(), Fail
         }
         ImageCommand::Demo => {
             let archive = local::archive_of(demo::IMAGE, demo::GAME, "game")?;
-            let file = local::as_file(&archive)?;
+            let file = as_file(&archive)?;
             store.import(file.path(), None).map_err(failed)?.iter().for_each(show);
         }
         ImageCommand::Pull { name, username, password_file } => {
