@@ -19,6 +19,8 @@ use crate::{Engine, Error};
 pub(crate) const READS_PER_HOST: usize = 4;
 /// For waiting until it is one's turn, and for reading.
 const READ_MAX: Duration = Duration::from_secs(5);
+/// How often a host is asked that says no.
+const READ_TRIES: u32 = 2;
 
 /// What there is of a deployment's logs.
 #[derive(Clone, Debug)]
@@ -96,7 +98,7 @@ impl Engine {
     async fn live_log(&self, row: &Deployment) -> Result<Option<Log>, Error> {
         let host = row.state.host.as_ref().filter(|_| row.state.phase.may_have_workload());
         let Some(runtime) = host.and_then(|host| self.inner.fleet.find(host)) else { return Ok(None) };
-        let read = async {
+        let read = async || {
             let turn = runtime.log_reads.acquire().await;
             let _turn = turn.map_err(|error| DriverError::Internal(error.to_string()))?;
             let mut pieces =
@@ -107,15 +109,22 @@ impl Engine {
             }
             Ok::<Log, DriverError>(tail.into_log())
         };
-        let error = match tokio::time::timeout(READ_MAX, Box::pin(read)).await {
-            Ok(Ok(log)) => return Ok(Some(log)),
-            Ok(Err(error)) => error,
-            Err(_) => DriverError::Timeout,
-        };
-        // Not made yet, or removed by now.
-        let look = tokio::time::timeout(READ_MAX, runtime.driver().inspect(row.workload())).await;
-        if matches!(look, Ok(Ok(None))) {
-            return Ok(None);
+        let mut error = DriverError::Timeout;
+        // One that is made between the read and the look is read again.
+        for _ in 0..READ_TRIES {
+            match tokio::time::timeout(READ_MAX, Box::pin(read())).await {
+                Ok(Ok(log)) => return Ok(Some(log)),
+                Ok(Err(refused)) => error = refused,
+                Err(_) => error = DriverError::Timeout,
+            }
+            // Not made yet, or removed by now.
+            let look = tokio::time::timeout(READ_MAX, runtime.driver().inspect(row.workload())).await;
+            if matches!(look, Ok(Ok(None))) {
+                return Ok(None);
+            }
+            if error == DriverError::Timeout {
+                break;
+            }
         }
         tracing::warn!(deployment.id = %row.id, host.id = %runtime.id(), error = %error, "a log could not be read");
         Err(Error::Unavailable(

@@ -220,6 +220,15 @@ on_both! {
         world.hosts.iter().for_each(|host| host.set_unreachable(false));
     }
 
+    async fn a_log_is_read_again_of_a_workload_that_was_made_just_now(world: &mut World) {
+        let id = world.deploy_ready("v1").await;
+        for host in &world.hosts {
+            host.fail_next(Op::Logs, DriverError::Internal("there is no such workload".to_owned()));
+        }
+        let shown = world.engine.container_logs(&world.admin, id).await.unwrap();
+        assert!(!shown.log.text().is_empty());
+    }
+
     async fn what_was_kept_is_shown_while_its_host_cannot_remove_the_rest(world: &mut World) {
         let id = world.deploy_ready("v1").await;
         let broken = || DriverError::Internal("marked for removal".to_owned());
