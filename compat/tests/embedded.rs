@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use spawnpoint_compat::api::{deployment, external};
 use spawnpoint_compat::player::{Prober, ask_udp};
 use spawnpoint_compat::random::Random;
-use spawnpoint_compat::{Api, PATIENCE, Server, eventually, long, say, server};
+use spawnpoint_compat::{Api, PATIENCE, Runtime, Server, eventually, long, say, server};
 use tokio::time::Instant;
 
 /// Clients that deploy and stop at the same time.
@@ -225,6 +225,32 @@ fn a_control_plane_that_never_lives_long_still_comes_to_an_end_of_everything() {
     say(&format!("{} deployments over {rounds} lives of five seconds", ids.len()));
     assert!(server.terminate().success());
     assert_eq!(place.eventually_nothing(), Vec::<String>::new(), "something is left behind");
+}
+
+#[test]
+fn who_writes_more_than_his_host_allows_ends_in_error_and_his_neighbour_plays_on() {
+    let Some(runtime) = Runtime::embedded() else { return };
+    let (server, installation) =
+        runtime.start_with(|ports| format!("{}[oci]\ndisk_mib = 32\n", runtime.site(ports)));
+    server.api.describe("arena", "v1", runtime.image(), &json!({}));
+    // 64 MiB each second; its policy would start it again.
+    let mode = json!({"envs": [{"key": "GAME_MODE", "value": "load:0:0:65536", "is_hidden": false}], "restart_policy": "always"});
+    server.api.describe("arena", "writes", runtime.image(), &mode);
+    let neighbour = server.api.deploy("arena", "v1", &json!({}));
+    let player = Prober::start(external(&server.api.wait_for(&neighbour, "READY"), "game"));
+    let writer = server.api.deploy("arena", "writes", &json!({}));
+    let ended = server.api.wait_for(&writer, "ERROR");
+    let detail = ended["error_detail"].as_str().unwrap();
+    assert!(detail.contains("it wrote more to its file system than its host allows"), "{ended}");
+    let logs = server.api.get(&format!("/v1/deployment/{writer}/container-logs")).expect(200);
+    let message = "killed: it wrote more to its file system than it may";
+    assert_eq!(logs["crash_data"], json!({"exit_code": 137, "message": message, "restart_count": 0}));
+    let report = player.finish();
+    assert!(report.sent > 0 && report.lost.is_empty(), "{} sent, lost: {:?}", report.sent, report.lost);
+    server.api.stop(&neighbour);
+    server.api.stop(&writer);
+    assert_eq!(installation.containers(), []);
+    server.audit();
 }
 
 /// What an installation can leave behind.

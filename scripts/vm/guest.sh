@@ -147,6 +147,8 @@ rights() {
 
 # Inside a container with all rights, whose root of control groups is not the machine's and holds its processes.
 container() (
+  # As whoever makes containers does: those below have the controllers.
+  echo +cpu +memory +pids >/sys/fs/cgroup/cgroup.subtree_control
   mkdir -p /sys/fs/cgroup/guest-container
   echo $BASHPID >/sys/fs/cgroup/guest-container/cgroup.procs
   exec unshare --cgroup --mount --net sh -c "

@@ -118,6 +118,12 @@ fn make(first: u32) -> io::Result<OwnedFd> {
     namespace
 }
 
+/// Whether our root is another one than the first process's.
+fn is_changed_root() -> bool {
+    let root = |path: &str| fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
+    root("/proc/1/root/").is_some_and(|first| Some(first) != root("/"))
+}
+
 /// Tries everything once, in a folder of the file system in question. To be called by a process with one thread that does nothing
 /// else: it leaves its mount namespace.
 ///
@@ -136,8 +142,12 @@ pub fn probe(range: UserRange, dir: &Path) -> Result<(), String> {
             .map_err(|error| failed("mounts")(error.into()))?;
         rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
             .map_err(|error| failed("mounts")(error.into()))?;
-        let block = Block::take(&place.join("run"), range, 0)
-            .map_err(failed("the kernel makes none (user.max_user_namespaces?)"))?;
+        let why_none = if is_changed_root() {
+            "the kernel makes none for who lives in a changed root (chroot)"
+        } else {
+            "the kernel makes none (user.max_user_namespaces?)"
+        };
+        let block = Block::take(&place.join("run"), range, 0).map_err(failed(why_none))?;
         let unmapped = "this file system does not map owners (ext4, xfs or btrfs is needed)";
         let layer = block.shifted(&place.join("layer"), &place.join("at/0")).map_err(failed(unmapped))?;
         let own = block.shifted(&place.join("box"), &place.join("at/1")).map_err(failed(unmapped))?;
