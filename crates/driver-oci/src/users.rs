@@ -118,10 +118,14 @@ fn make(first: u32) -> io::Result<OwnedFd> {
     namespace
 }
 
-/// Whether our root is another one than the first process's.
-fn is_changed_root() -> bool {
-    let root = |path: &str| fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
-    root("/proc/1/root/").is_some_and(|first| Some(first) != root("/"))
+/// Whether the root of this process is another one than its mounts have. It is lost by asking.
+fn had_changed_root() -> bool {
+    let root = || fs::metadata("/").map(|found| (found.dev(), found.ino())).ok();
+    let before = root();
+    let Ok(own) = File::open("/proc/self/ns/mnt") else { return false };
+    let kind = Some(rustix::thread::LinkNameSpaceType::Mount);
+    // Whoever enters mounts gets their root, also if they are his own.
+    rustix::thread::move_into_link_name_space(own.as_fd(), kind).is_ok() && root() != before
 }
 
 /// Tries everything once, in a folder of the file system in question. To be called by a process with one thread that does nothing
@@ -142,12 +146,8 @@ pub fn probe(range: UserRange, dir: &Path) -> Result<(), String> {
             .map_err(|error| failed("mounts")(error.into()))?;
         rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
             .map_err(|error| failed("mounts")(error.into()))?;
-        let why_none = if is_changed_root() {
-            "the kernel makes none for who lives in a changed root (chroot)"
-        } else {
-            "the kernel makes none (user.max_user_namespaces?)"
-        };
-        let block = Block::take(&place.join("run"), range, 0).map_err(failed(why_none))?;
+        let block = Block::take(&place.join("run"), range, 0)
+            .map_err(failed("the kernel makes none (user.max_user_namespaces?)"))?;
         let unmapped = "this file system does not map owners (ext4, xfs or btrfs is needed)";
         let layer = block.shifted(&place.join("layer"), &place.join("at/0")).map_err(failed(unmapped))?;
         let own = block.shifted(&place.join("box"), &place.join("at/1")).map_err(failed(unmapped))?;
@@ -178,5 +178,8 @@ pub fn probe(range: UserRange, dir: &Path) -> Result<(), String> {
         let _ = rustix::mount::unmount(place.join(at), rustix::mount::UnmountFlags::DETACH);
     }
     let _ = fs::remove_dir_all(&place);
-    tried
+    tried.map_err(|text| {
+        let hint = if had_changed_root() { "; the kernel makes none in a changed root (chroot)" } else { "" };
+        text + hint
+    })
 }
