@@ -11,6 +11,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal};
 use spawnpoint_model::InstallationId;
 use spawnpoint_network::{Network, Unsupported};
 use tokio::time::Instant;
@@ -107,10 +108,31 @@ pub async fn find(dir: &Path) -> Result<Vec<Leftover>, Unsupported> {
 /// The installations of zygotes and supervisors that run, wherever their folders are: of one whose control plane is at work
 /// there is always one.
 fn living() -> BTreeMap<String, PathBuf> {
+    processes().map(|(_, id, run)| (id, run)).collect()
+}
+
+/// Zygotes and supervisors: each with its folder in `/proc`, its installation and the folder of that.
+fn processes() -> impl Iterator<Item = (PathBuf, String, PathBuf)> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let processes = entries.map(|entry| entry.path()).filter(|process| is_believed(process));
-    let lines = processes.filter_map(|process| fs::read(process.join("cmdline")).ok());
-    lines.filter_map(|line| place(&line)).collect()
+    processes.filter_map(|process| {
+        let (id, run) = place(&fs::read(process.join("cmdline")).ok()?)?;
+        Some((process, id, run))
+    })
+}
+
+/// Kills those of an installation that nobody can reach: their socket is gone, where they would see it themselves.
+fn end_unreachable(id: &str) {
+    for (process, _, run) in processes().filter(|(_, of, _)| of == id) {
+        let seen = process.join("root").join(run.strip_prefix("/").unwrap_or(&run)).join(zygote::SOCKET);
+        let is_gone =
+            fs::symlink_metadata(seen).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
+        let number = process.file_name().and_then(|name| name.to_str()?.parse().ok());
+        if let Some(pid) = number.and_then(Pid::from_raw).filter(|_| is_gone) {
+            // It may have ended by itself.
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
+        }
+    }
 }
 
 /// Any process can call itself a zygote: those of workloads, which see other processes than we do, and those of other users are
@@ -196,6 +218,7 @@ async fn end_all(left: &Leftover) -> Result<(), Refused> {
     let slots = left.run.join("slots");
     let end = Instant::now() + ENDS;
     loop {
+        end_unreachable(&left.id);
         let mut remaining = 0;
         for name in groups.names() {
             let group = groups.group(&name);
@@ -212,7 +235,10 @@ async fn end_all(left: &Leftover) -> Result<(), Refused> {
             return Ok(());
         }
         if Instant::now() > end {
-            let what = format!("{remaining} control groups of it do not end");
+            let what = match remaining {
+                0 => "its zygote does not end".to_owned(),
+                _ => format!("{remaining} control groups of it do not end"),
+            };
             return Err(Refused::Failed(what));
         }
         tokio::time::sleep(AGAIN).await;

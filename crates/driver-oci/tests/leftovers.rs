@@ -64,6 +64,13 @@ async fn what_nobody_comes_back_for_is_taken_away_and_nothing_else() {
     leftovers::remove(&left, false).await.unwrap();
     assert_eq!(world::traces(&gone), Vec::<String>::new());
 
+    // One that nobody can reach, since its socket was deleted, is ended all the same.
+    drop(open(&world, &gone, Some(&runs)).await);
+    let left = without_control_plane(&runs, &gone).await;
+    std::fs::remove_file(left.run.join("zygote.sock")).unwrap();
+    leftovers::remove(&left, false).await.unwrap();
+    assert_eq!(world::traces(&gone), Vec::<String>::new());
+
     // The one beside it never noticed.
     answers(other.ports[0].external);
     assert_eq!(own.inspect(other.id).await.unwrap().unwrap().state, Running::Running);
