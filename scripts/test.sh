@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Every check of this project, from nothing: installs what is missing, starts a Docker engine if none runs and a
 # PostgreSQL of its own, then runs them cheapest first. Ends with "N passed, N failed"; fails if anything failed.
-#   bash scripts/test.sh            what CI runs; about 15 minutes the first time on two cores
+#   bash scripts/test.sh            what CI runs; about 25 minutes the first time on two cores
 #   bash scripts/test.sh --long     the same with the long forms of the crash and load tests
 # SPDX-License-Identifier: Apache-2.0
 set -uo pipefail
@@ -85,9 +85,9 @@ ensure_docker
 export SPAWNPOINT_REQUIRE_DOCKER=1
 ensure_postgres
 if cargo nextest --version >/dev/null 2>&1; then
-  # Most of them wait for containers most of the time: two for each processor.
+  # They wait for containers most of the time: one more than there are processors.
   run_tests "tests (nextest)" cargo nextest run --locked --workspace --profile "$profile" --no-fail-fast \
-    --test-threads $((2 * $(nproc)))
+    --test-threads $(($(nproc) + 1))
 else
   run_tests "tests" cargo test --locked -q --workspace --lib --bins --tests --no-fail-fast
 fi

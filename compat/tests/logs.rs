@@ -76,8 +76,11 @@ fn how_a_game_ended_and_what_it_wrote_are_told_long_after_its_container_is_gone(
     let (id, port) = game(&server, runtime, "term-exit:7,escapes", &json!({}));
     let _ = ask_udp(port, "log-error something went wrong");
     let _ = ask_udp(port, "log-bytes");
-    let live = text(&container_logs(&server, &id), "logs");
-    assert!(live.contains("game: listens on 7777/udp") && live.contains("something went wrong"), "{live:?}");
+    // What a game says is read from its pipe a moment later.
+    let live = eventually("it is in the log", PATIENCE, || {
+        let live = text(&container_logs(&server, &id), "logs");
+        (live.contains("game: listens on 7777/udp") && live.contains("something went wrong")).then_some(live)
+    });
     server.api.stop(&id);
     assert_eq!(installation.containers(), []);
 
