@@ -204,6 +204,7 @@ pub async fn remove(left: &Leftover, force: bool) -> Result<(), Refused> {
     if now.running > 0 && !force {
         return Err(Refused::Running(now.running));
     }
+    end_unreachable(&left.id);
     client(&left.id, &left.run).quit().await.map_err(|error| failed(&error))?;
     end_all(left).await?;
     let installation = InstallationId::from(left.id.as_str());
@@ -218,7 +219,6 @@ async fn end_all(left: &Leftover) -> Result<(), Refused> {
     let slots = left.run.join("slots");
     let end = Instant::now() + ENDS;
     loop {
-        end_unreachable(&left.id);
         let mut remaining = 0;
         for name in groups.names() {
             let group = groups.group(&name);

@@ -478,7 +478,9 @@ async fn installations_side_by_side_do_not_disturb_each_other() {
     quiet.network.close().await.unwrap();
     let own = format!("spn{}", quiet_config.installation.as_str());
     // The kernel looks for a moment whether its own IPv6 addresses are anybody else's, and shows that.
+    let end = Instant::now() + Duration::from_secs(20);
     while run("ip -o addr").lines().any(|line| line.contains(&own) && line.contains("tentative")) {
+        assert!(Instant::now() < end, "an address stays tentative");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let before = stock(&quiet_config, &BTreeSet::new());
