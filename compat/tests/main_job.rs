@@ -343,15 +343,21 @@ fn what_went_wrong_is_named_whether_memory_ran_out_a_process_ended_or_a_port_sta
     runtime: &Runtime,
 ) {
     let (server, installation) = runtime.start();
-    server.api.describe("arena", "v1", runtime.image(), &json!({"time_to_deploy": 3}));
+    server.api.describe("arena", "patient", runtime.image(), &json!({"time_to_deploy": 60}));
+    server.api.describe("arena", "hasty", runtime.image(), &json!({"time_to_deploy": 3}));
     let receiver = Receiver::open();
     let hook = json!({"url": receiver.url("/")});
-    for (mode, words) in [("oom", "OOM"), ("exit:42", "exit code 42"), ("never-listen", "ports")] {
+    let cases = [
+        ("oom", "patient", "OOM"),
+        ("exit:42", "patient", "exit code 42"),
+        ("never-listen", "hasty", "ports"),
+    ];
+    for (mode, version, words) in cases {
         let fields = json!({
             "environment_variables": [{"key": "GAME_MODE", "value": mode, "is_hidden": false}],
             "webhook_on_error": hook,
         });
-        let id = server.api.deploy("arena", "v1", &fields);
+        let id = server.api.deploy("arena", version, &fields);
         let status = eventually(&format!("{mode} is in error"), PATIENCE, || {
             Some(server.api.status(&id)).filter(|status| status["current_status"] == "Status.ERROR")
         });

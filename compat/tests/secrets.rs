@@ -174,11 +174,11 @@ fn walk(server: &Server, watch: &mut Watch, image: (&str, &str), receiver: &Rece
     let app = json!({"name": "arena", "is_active": true, "image": ""});
     watch.call(server, "POST", "/v1/app", Some(&app));
     keep_a_storage(server, watch);
-    let version = |name: &str, image: (&str, &str), token: &str| {
+    let version = |name: &str, image: (&str, &str), seconds: u32, token: &str| {
         json!({
             "name": name, "docker_repository": "localhost", "docker_image": image.0, "docker_tag": image.1,
             "session_config": {"kind": "Seat", "sockets": 5},
-            "endpoint_storage": "s3", "req_cpu": 128, "req_memory": 128, "private_username": "robot", "private_token": token, "time_to_deploy": 2,
+            "endpoint_storage": "s3", "req_cpu": 128, "req_memory": 128, "private_username": "robot", "private_token": token, "time_to_deploy": seconds,
             "ports": [{"name": "game", "port": 7777, "protocol": "UDP"}],
             "envs": [
                 {"key": "HIDDEN", "value": hidden, "is_hidden": true},
@@ -186,8 +186,8 @@ fn walk(server: &Server, watch: &mut Watch, image: (&str, &str), receiver: &Rece
             ],
         })
     };
-    for (name, image) in [("v1", image), ("missing", ("nobody/nothing", "image-missing"))] {
-        watch.call(server, "POST", "/v1/app/arena/version", Some(&version(name, image, &password)));
+    for (name, image, seconds) in [("v1", image, 60), ("missing", ("nobody/nothing", "image-missing"), 2)] {
+        watch.call(server, "POST", "/v1/app/arena/version", Some(&version(name, image, seconds, &password)));
         watch.call(
             server,
             "PATCH",

@@ -215,13 +215,22 @@ on_both! {
             world.clock.advance(Duration::from_secs(10));
             tokio::time::sleep(Duration::from_millis(60)).await;
         }
-        world.eventually("the budget is spent", async || made().await == 10).await;
+        assert!(made().await <= 10, "{} in five minutes", made().await);
+        // A busy machine may be behind the clock.
+        world.eventually("the budget is spent", async || {
+            world.clock.advance(Duration::from_secs(1));
+            made().await >= 10
+        }).await;
+        assert_eq!(made().await, 10);
         for _ in 0..36 {
             world.clock.advance(Duration::from_secs(100));
             tokio::time::sleep(Duration::from_millis(60)).await;
         }
-        let hour = made().await - 10;
-        assert!((4..=6).contains(&hour), "{hour} in the hour after");
+        assert!(made().await <= 16, "{} in the hour after", made().await - 10);
+        world.eventually("some are tried in the hour after", async || {
+            world.clock.advance(Duration::from_secs(1));
+            made().await >= 14
+        }).await;
         // A version that is mended begins anew.
         let mended = spawnpoint_engine::versions::VersionInput { tag: Some("ok".into()), ..Default::default() };
         let seats = VersionName::parse("seats").unwrap();
