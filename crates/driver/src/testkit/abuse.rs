@@ -16,6 +16,7 @@ cases!(
     [
         no_way_out_of_the_baseline_profile_is_open,
         no_way_out_of_the_restricted_profile_is_open,
+        what_is_written_over_an_image_reaches_nobody_else,
         sockets_of_the_host_that_lie_in_no_folder_are_out_of_reach,
         whoever_is_at_the_other_end_of_a_link_is_out_of_reach,
         neighbours_are_out_of_reach_by_every_address_that_they_have,
@@ -78,6 +79,19 @@ async fn answers(lab: &Lab, neighbour: &WorkloadSpec) -> Outcome {
     let pong = tokio::time::timeout(ANSWER, lab.ask(neighbour, "ping")).await;
     let pong = pong.map_err(|_| Failed("the neighbour does not answer in time".to_owned()))??;
     check!(pong == format!("pong {}", neighbour.id.deployment), "the neighbour says {pong:?}");
+    Ok(())
+}
+
+async fn what_is_written_over_an_image_reaches_nobody_else(lab: &Lab) -> Outcome {
+    let (writer, neighbour) = (lab.serving(Program::Abuse).await?, lab.serving(Program::Abuse).await?);
+    let original = lab.ask(&writer, "contents").await?;
+    let changed = lab.ask(&writer, "scribble").await?;
+    check!(lab.ask(&writer, "contents").await? != original, "it could change nothing: {changed}");
+    let later = lab.serving(Program::Abuse).await?;
+    for other in [&neighbour, &later] {
+        let found = lab.ask(other, "contents").await?;
+        check!(found == original, "{changed} by a neighbour, and the image is another one for {}", other.id);
+    }
     Ok(())
 }
 

@@ -18,6 +18,8 @@
 //! | `fill <path>` | bytes that could be written there, and what ended it |
 //! | `fill-hidden <path>` | the same of a file that has no name any more, and stays open |
 //! | `open <path>` | `refused: …`, or `DONE: …` if a byte could be read |
+//! | `contents` | a number that tells the image's files, as they are now, from all others |
+//! | `scribble` | how many of the image's files were changed in their place, and how many by another of their name |
 //! | `inodes <folder>` | files that could be made there (200,000 at most), and what ended it |
 //! | `descriptors` | files that could be open at once |
 //! | `ping` | `pong` |
@@ -26,6 +28,7 @@
 #![cfg_attr(not(target_os = "linux"), expect(unused, reason = "it runs on Linux only"))]
 #![expect(unsafe_code, reason = "what is tried are system calls, and this file may have no dependency")]
 
+mod files;
 mod network;
 
 use std::ffi::{CString, c_char, c_int, c_long, c_void};
@@ -240,6 +243,8 @@ fn answer(text: &str) -> String {
         "fill" => fill(Path::new(rest), false),
         "fill-hidden" => fill(Path::new(rest), true),
         "open" => shown(read_a_byte(rest)),
+        "contents" => files::contents(),
+        "scribble" => files::scribble(),
         "inodes" => inodes(Path::new(rest)),
         "descriptors" => descriptors(),
         "leave" => std::process::exit(0),
@@ -386,15 +391,26 @@ fn processes_of_others() -> Outcome {
 /// file, and busy.
 fn write_to_programs() -> Outcome {
     let id_of = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
-    let own = id_of(Path::new("/abuse"));
+    let own = id_of(Path::new("/abuse")).ok_or("no program of our own")?;
     for entry in fs::read_dir("/proc").map_err(|error| error.to_string())?.flatten() {
         let exe = entry.path().join("exe");
-        let running = id_of(&exe);
-        if running.is_some() && (running != own || fs::OpenOptions::new().write(true).open(&exe).is_ok()) {
+        let Some(running) = id_of(&exe) else { continue };
+        if running != own {
+            return Ok(format!("{} is none of our image", exe.display()));
+        }
+        if keeps_programs_busy() && fs::OpenOptions::new().write(true).open(&exe).is_ok() {
             return Ok(format!("{} is open to us", exe.display()));
         }
     }
-    Err("only our own program runs, and it is busy".to_owned())
+    Err("only our own program runs".to_owned())
+}
+
+/// Before 5.15 what kept a program from being written were its mappings, and overlayfs maps the file of the layer: the one that
+/// is seen could be opened, and was copied for it. (That this reaches nobody else is another case: `scribble`.)
+fn keeps_programs_busy() -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release.split(['.', '-']).map_while(|number| number.parse::<u32>().ok());
+    numbers.next().zip(numbers.next()).is_none_or(|version| version >= (5, 15))
 }
 
 // --- devices and files of the kernel -------------------------------------------------------------------------------
