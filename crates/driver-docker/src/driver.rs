@@ -455,7 +455,7 @@ impl Driver for DockerDriver {
 
     async fn logs(&self, id: WorkloadId, from: LogFrom, follow: bool) -> Result<LogStream, DriverError> {
         let container =
-            self.find(id).await?.and_then(|container| container.id).ok_or_else(no_such_workload)?;
+            self.find(id).await?.and_then(|container| container.id).ok_or(DriverError::Missing)?;
         let open = streams::logs(self.engine.client()?, &container, from, follow);
         tokio::time::timeout(LOGS, open).await.map_err(|_| DriverError::Timeout)?
     }
@@ -482,10 +482,6 @@ async fn within<T>(
 
 fn is_status(error: &Error, status: u16) -> bool {
     answer(error).is_some_and(|(found, _)| found == status)
-}
-
-fn no_such_workload() -> DriverError {
-    DriverError::Internal("there is no such workload".to_owned())
 }
 
 /// Whether something behind the port takes a connection. A proxy takes it for a closed port too, and hangs up at once.

@@ -18,6 +18,11 @@ pub fn from_bollard(error: &Error) -> DriverError {
         Error::DockerResponseServerError { status_code: 400, message } => {
             DriverError::Invalid(sentence(message))
         }
+        Error::DockerResponseServerError { status_code: 404, message }
+            if message.starts_with("No such container") =>
+        {
+            DriverError::Missing
+        }
         Error::DockerResponseServerError { message, .. } | Error::DockerStreamError { error: message } => {
             if is_full(message) {
                 DriverError::NoCapacity(sentence(message))

@@ -412,10 +412,6 @@ fn late(error: DriverError) -> Result<bool, DriverError> {
     if error == DriverError::Timeout { Ok(false) } else { Err(error) }
 }
 
-fn no_such_workload() -> DriverError {
-    internal("there is no such workload")
-}
-
 #[async_trait]
 impl Driver for OciDriver {
     async fn info(&self) -> Result<DriverInfo, DriverError> {
@@ -608,13 +604,13 @@ impl Driver for OciDriver {
 
     async fn logs(&self, id: WorkloadId, from: LogFrom, follow: bool) -> Result<LogStream, DriverError> {
         if self.record(id)?.is_none() {
-            return Err(no_such_workload());
+            return Err(DriverError::Missing);
         }
         logs::open(self.engine.folder(id), from, follow).await
     }
 
     async fn stats(&self, id: WorkloadId) -> Result<Stats, DriverError> {
-        self.figures(id).await?.ok_or_else(no_such_workload)
+        self.figures(id).await?.ok_or(DriverError::Missing)
     }
 
     async fn stats_all(&self) -> Result<Vec<(WorkloadId, Stats)>, DriverError> {

@@ -48,7 +48,11 @@ pub async fn open(dir: PathBuf, from: LogFrom, follow: bool) -> Result<LogStream
 }
 
 fn failed(error: io::Error) -> DriverError {
-    DriverError::Internal(format!("the log cannot be read: {error}"))
+    match error.kind() {
+        // Its folder was removed meanwhile.
+        io::ErrorKind::NotFound => DriverError::Missing,
+        _ => DriverError::Internal(format!("the log cannot be read: {error}")),
+    }
 }
 
 fn internal(error: tokio::task::JoinError) -> DriverError {

@@ -36,6 +36,9 @@ pub enum DriverError {
     /// The id is there with another spec.
     #[error("a workload with this id and another spec exists")]
     Conflict,
+    /// There is no workload with this id, for what needs one: not made yet, or removed by now.
+    #[error("there is no such workload")]
+    Missing,
     /// The engine started it and it failed at once, or refused to start it.
     #[error("{0}")]
     StartFailed(String),
@@ -58,7 +61,9 @@ impl DriverError {
     #[must_use]
     pub const fn retryable(&self) -> bool {
         match self {
-            Self::Unavailable(_) | Self::Timeout | Self::Internal(_) | Self::PullTimeout => true,
+            Self::Unavailable(_) | Self::Timeout | Self::Missing | Self::Internal(_) | Self::PullTimeout => {
+                true
+            }
             Self::ImageUnavailable { permanent, .. } => !*permanent,
             Self::Invalid(_)
             | Self::ImageMissing

@@ -355,7 +355,7 @@ impl Driver for FakeDriver {
         let mut hints = self.engine.watch();
         let seen = self.engine.find(self.owner, id, |w| (Arc::clone(&w.image), w.started_at()));
         let Some((image, started_at)) = seen else {
-            return Err(DriverError::Internal("there is no such workload".to_owned()));
+            return Err(DriverError::Missing);
         };
         let head = match (from, started_at) {
             (LogFrom::Since(since), Some(started)) if started < since => Vec::new(),
@@ -388,7 +388,7 @@ impl Driver for FakeDriver {
     async fn stats(&self, id: WorkloadId) -> Result<Stats, DriverError> {
         self.begin_reading(Op::Stats).await?;
         let stats = self.engine.stats(self.owner, id);
-        stats.ok_or_else(|| DriverError::Internal("there is no such workload".to_owned()))
+        stats.ok_or(DriverError::Missing)
     }
 
     async fn stats_all(&self) -> Result<Vec<(WorkloadId, Stats)>, DriverError> {

@@ -222,10 +222,11 @@ pub trait Driver: Send + Sync + 'static {
     /// Hints about changes. Begins with [`Hint::Resync`].
     async fn watch(&self) -> Result<HintStream, DriverError>;
 
-    /// The output from there on, and what follows if `follow`. Also of a workload that has ended, until it is removed.
+    /// The output from there on, and what follows if `follow`. Also of a workload that has ended, until it is removed:
+    /// then it is [`DriverError::Missing`].
     async fn logs(&self, id: WorkloadId, from: LogFrom, follow: bool) -> Result<LogStream, DriverError>;
 
-    /// What it has used so far.
+    /// What it has used so far. [`DriverError::Missing`] if the engine has no such workload.
     async fn stats(&self, id: WorkloadId) -> Result<Stats, DriverError>;
 
     /// What every running workload has used so far; asked every few seconds. A workload whose figures cannot be had

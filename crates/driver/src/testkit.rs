@@ -26,7 +26,7 @@ use spawnpoint_model::{HostId, InstallationId, Plaintext};
 
 use crate::{Driver, DriverError, WorkloadSpec};
 
-pub use lab::{Lab, own_installation};
+pub use lab::{Lab, own_installation, small_workload};
 
 /// What a workload of a case does. A subject says how its driver gets one that does it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -19,7 +19,7 @@ use crate::{Engine, Error};
 pub(crate) const READS_PER_HOST: usize = 4;
 /// For waiting until it is one's turn, and for reading.
 const READ_MAX: Duration = Duration::from_secs(5);
-/// How often a host is asked that says no.
+/// How often a host is asked that has no such workload.
 const READ_TRIES: u32 = 2;
 
 /// What there is of a deployment's logs.
@@ -122,7 +122,7 @@ impl Engine {
             if matches!(look, Ok(Ok(None))) {
                 return Ok(None);
             }
-            if error == DriverError::Timeout {
+            if error != DriverError::Missing {
                 break;
             }
         }

@@ -230,7 +230,7 @@ impl Engine {
             }
             DriverError::PullTimeout => fail(FailureKind::PullTimeout, detail, Retry::Never),
             DriverError::PortBusy { .. } => fail(FailureKind::PortTaken, detail, Retry::OtherPorts),
-            DriverError::NoCapacity(_) | DriverError::Internal(_) => {
+            DriverError::NoCapacity(_) | DriverError::Missing | DriverError::Internal(_) => {
                 fail(FailureKind::StartFailed, detail, Retry::Elsewhere)
             }
             DriverError::Invalid(_)

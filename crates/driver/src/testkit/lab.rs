@@ -43,7 +43,7 @@ pub struct Lab {
 impl Lab {
     /// A lab of the suite's own installation and host.
     pub(super) async fn new(subject: Arc<dyn Subject>) -> Result<Self, Failed> {
-        let (installation, host) = (own_installation(), HostId::from("conformance"));
+        let (installation, host) = (own_installation(), own_host());
         let driver = subject.driver(&installation, &host).await?;
         Ok(Self { driver, subject, installation, host, made: Mutex::default() })
     }
@@ -73,26 +73,8 @@ impl Lab {
     pub(super) async fn spec(&self, program: Program) -> Result<WorkloadSpec, Failed> {
         let id = new_id();
         let external = free_port(self.subject.real_world().is_some());
-        let publish = |transport| PortPublish { internal: GAME_PORT, external, transport };
-        let mut spec = WorkloadSpec {
-            id,
-            installation: self.installation.clone(),
-            host: self.host.clone(),
-            image: String::new(),
-            command: None,
-            arguments: None,
-            env: vec![
-                ("ARBITRIUM_REQUEST_ID".to_owned(), Plaintext::new(id.deployment.to_string())),
-                ("GAME_PORT".to_owned(), Plaintext::new(GAME_PORT.to_string())),
-            ],
-            ports: vec![publish(Transport::Tcp), publish(Transport::Udp)],
-            resources: Resources { cpu: CpuUnits(512), memory: MemoryMib(64) },
-            pids_max: 64,
-            security: Security::Baseline,
-            files: Vec::new(),
-            access: None,
-            lifetime: None,
-        };
+        let mut spec = small_workload(id, external);
+        (spec.installation, spec.host) = (self.installation.clone(), self.host.clone());
         self.subject.arrange(program, &mut spec).await?;
         self.note(id);
         Ok(spec)
@@ -177,6 +159,36 @@ impl Lab {
 #[must_use]
 pub fn own_installation() -> InstallationId {
     format!("{:08x}", 0x7e57_0000_u32 ^ std::process::id()).into()
+}
+
+/// A workload of the suite's own installation and host that needs little and serves on this port of the host, for UDP and TCP.
+/// It lacks an image.
+#[must_use]
+pub fn small_workload(id: WorkloadId, external: u16) -> WorkloadSpec {
+    let publish = |transport| PortPublish { internal: GAME_PORT, external, transport };
+    WorkloadSpec {
+        id,
+        installation: own_installation(),
+        host: own_host(),
+        image: String::new(),
+        command: None,
+        arguments: None,
+        env: vec![
+            ("ARBITRIUM_REQUEST_ID".to_owned(), Plaintext::new(id.deployment.to_string())),
+            ("GAME_PORT".to_owned(), Plaintext::new(GAME_PORT.to_string())),
+        ],
+        ports: vec![publish(Transport::Tcp), publish(Transport::Udp)],
+        resources: Resources { cpu: CpuUnits(512), memory: MemoryMib(64) },
+        pids_max: 64,
+        security: Security::Baseline,
+        files: Vec::new(),
+        access: None,
+        lifetime: None,
+    }
+}
+
+fn own_host() -> HostId {
+    HostId::from("conformance")
 }
 
 pub(super) fn new_id() -> WorkloadId {

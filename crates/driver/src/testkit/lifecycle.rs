@@ -331,6 +331,9 @@ async fn logs_come_from_the_start_and_end_with_the_workload(lab: &Lab) -> Outcom
     let first =
         again.next().await.ok_or_else(|| Failed("the log of an ended workload is empty".to_owned()))??;
     check!(!first.bytes.is_empty(), "an empty chunk");
+    lab.driver.remove(spec.id).await?;
+    let refused = lab.driver.logs(spec.id, LogFrom::Start, false).await.err();
+    check!(refused == Some(DriverError::Missing), "of the log of a removed workload it says {refused:?}");
     Ok(())
 }
 
@@ -341,7 +344,8 @@ async fn stats_are_plausible(lab: &Lab) -> Outcome {
     check!(stats.memory_bytes.is_none_or(|bytes| bytes > 0 && bytes <= limit), "memory {stats:?}");
     check!(stats.cpu_micros.is_none_or(|micros| micros < 60_000_000), "CPU {stats:?}");
     check!(stats.pids.is_none_or(|pids| (1..=64).contains(&pids)), "processes {stats:?}");
-    check!(lab.driver.stats(new_id()).await.is_err(), "there are figures of what never was");
+    let refused = error_of(lab.driver.stats(new_id()).await)?;
+    check!(refused == DriverError::Missing, "of the figures of what never was it says {refused:?}");
     Ok(())
 }
 

@@ -8,10 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use sha2::{Digest as _, Sha256};
-use spawnpoint_driver::testkit::own_installation;
-use spawnpoint_driver::{PortPublish, Security, WorkloadSpec};
-use spawnpoint_model::units::Resources;
-use spawnpoint_model::{CpuUnits, MemoryMib, Plaintext, Transport};
+use spawnpoint_driver::WorkloadSpec;
+use spawnpoint_driver::testkit::small_workload;
 
 /// Runs at the same time need ports of their own.
 pub fn callback_port() -> u16 {
@@ -21,22 +19,10 @@ pub fn callback_port() -> u16 {
 /// A workload of the game in `image` that serves, on this port of the host.
 pub fn serving(image: &str, attempt: u32, external: u16) -> WorkloadSpec {
     let id = format!("{:012x}-{attempt}", (u64::from(std::process::id()) << 20) + u64::from(external));
-    let publish = |transport| PortPublish { internal: 7777, external, transport };
     WorkloadSpec {
-        id: id.parse().unwrap(),
-        installation: own_installation(),
         host: "host".into(),
         image: image.to_owned(),
-        command: None,
-        arguments: None,
-        env: vec![("GAME_PORT".to_owned(), Plaintext::new("7777"))],
-        ports: vec![publish(Transport::Tcp), publish(Transport::Udp)],
-        resources: Resources { cpu: CpuUnits(512), memory: MemoryMib(64) },
-        pids_max: 64,
-        security: Security::Baseline,
-        files: Vec::new(),
-        access: None,
-        lifetime: None,
+        ..small_workload(id.parse().unwrap(), external)
     }
 }
 
@@ -219,9 +205,13 @@ impl MetadataStandIn {
         }
     }
 
+    fn lock_path(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("spawnpoint-{name}.lock"))
+    }
+
     /// Held by the test that has `name`, for as long as its process lives. `None` if another has it.
     fn lock(name: &str) -> Option<File> {
-        let file = File::create(std::env::temp_dir().join(format!("spawnpoint-{name}.lock"))).ok()?;
+        let file = File::create(Self::lock_path(name)).ok()?;
         file.try_lock().ok()?;
         Some(file)
     }
@@ -229,7 +219,7 @@ impl MetadataStandIn {
     fn remove(name: &str) {
         ip(&["link", "del", name]);
         ip(&["netns", "del", name]);
-        let _ = std::fs::remove_file(std::env::temp_dir().join(format!("spawnpoint-{name}.lock")));
+        let _ = std::fs::remove_file(Self::lock_path(name));
     }
 }
 

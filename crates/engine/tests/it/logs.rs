@@ -223,7 +223,7 @@ on_both! {
     async fn a_log_is_read_again_of_a_workload_that_was_made_just_now(world: &mut World) {
         let id = world.deploy_ready("v1").await;
         for host in &world.hosts {
-            host.fail_next(Op::Logs, DriverError::Internal("there is no such workload".to_owned()));
+            host.fail_next(Op::Logs, DriverError::Missing);
         }
         let shown = world.engine.container_logs(&world.admin, id).await.unwrap();
         assert!(!shown.log.text().is_empty());
