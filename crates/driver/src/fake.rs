@@ -353,8 +353,10 @@ impl Driver for FakeDriver {
         self.begin_reading(Op::Logs).await?;
         // Subscribed before the first look, so that an end in between is not missed.
         let mut hints = self.engine.watch();
-        let seen = self.engine.find(self.owner, id, |w| (Arc::clone(&w.image), w.started_at()));
-        let Some((image, started_at)) = seen else {
+        let seen = self
+            .engine
+            .find(self.owner, id, |w| (Arc::clone(&w.image), w.started_at(), Arc::clone(&w.last_words)));
+        let Some((image, started_at, last_words)) = seen else {
             return Err(DriverError::Missing);
         };
         let head = match (from, started_at) {
@@ -367,7 +369,7 @@ impl Driver for FakeDriver {
         let tail = async move {
             loop {
                 let state = engine.find(owner, id, |w| w.state(Instant::now()));
-                match state {
+                match state.or_else(|| last_words.get().copied().map(Running::Exited)) {
                     Some(Running::Exited(exit)) => {
                         let now = clock.map(|clock| clock());
                         return Some(chunk(format!("fake: exited with {}\n", exit.code), now));

@@ -6,8 +6,8 @@
 //! States are computed from instants when they are asked for, so a workload that just runs costs no timer and no task.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -59,6 +59,8 @@ pub(super) struct Workload {
     starts: Option<Instant>,
     /// When and how its process ends, as far as that is settled.
     end: Option<(Instant, Exit)>,
+    /// How it had ended when it was removed: whoever reads its log still reads the end of it, as with a real engine.
+    pub(super) last_words: Arc<OnceLock<Exit>>,
 }
 
 impl Workload {
@@ -399,6 +401,7 @@ impl FakeEngine {
             started_at: None,
             starts: None,
             end: None,
+            last_words: Arc::default(),
         };
         world.workloads.insert(spec.id, workload);
         Ok(())
@@ -420,6 +423,7 @@ impl FakeEngine {
             started_at: None,
             starts: Some(Instant::now()),
             end: None,
+            last_words: Arc::default(),
         };
         world.workloads.entry(id).or_insert(workload);
     }
@@ -456,6 +460,9 @@ impl FakeEngine {
         {
             let mut world = self.world.lock();
             let Some(workload) = world.workloads.remove(&id) else { return };
+            if let Running::Exited(exit) = workload.state(Instant::now()) {
+                let _ = workload.last_words.set(exit);
+            }
             world.stats.remove(&id);
             world.files.remove(&id);
             world.access.remove(&id);
