@@ -21,6 +21,8 @@ use crate::observe::timestamp;
 const PIECE_BYTES_MAX: usize = 16 * 1024;
 /// Pieces that the end of a log may consist of. Only a log of lines of a few bytes has more.
 const TAIL_PIECES_MAX: usize = 262_144;
+/// For the end of a log, after which the engine is not asked for more of it. Whoever reads waits four seconds at least.
+const TAIL_TIME: Duration = Duration::from_secs(2);
 /// Bytes of the time in front of a piece: `2026-11-21T02:00:00.500000001Z`, or with an offset.
 const TIME_BYTES_MAX: usize = 40;
 
@@ -93,37 +95,65 @@ pub async fn logs(
 }
 
 /// The last `bytes` of a log, and in how many pieces they stand. The engine counts pieces (a line, or 16 KiB of a longer one),
-/// so it is asked for more and more of them until they are enough: thirty megabytes of log are not read for the last one.
+/// so it is asked for more and more of them until they are enough: thirty megabytes of log are not read for the last one. Where
+/// that takes longer than [`TAIL_TIME`], what was read so far is all: a short log is better than none.
 async fn tail(
     client: &Docker,
     container: &str,
     bytes: usize,
 ) -> Result<(VecDeque<LogChunk>, usize), DriverError> {
+    let end = tokio::time::Instant::now() + TAIL_TIME;
     // As many as it takes if all are as large as pieces get.
     let mut wanted = bytes.div_ceil(PIECE_BYTES_MAX).max(1);
+    let mut last = last_pieces(client, container, wanted, bytes).await?;
     loop {
-        let options = LogsOptionsBuilder::default().stdout(true).stderr(true).timestamps(true);
-        let options = options.tail(&wanted.to_string()).build();
-        let mut pieces = client.logs(container, Some(options));
-        let (mut held, mut held_bytes, mut seen, mut seen_bytes) = (VecDeque::new(), 0, 0_usize, 0_usize);
-        while let Some(piece) = pieces.next().await {
-            let Some(piece) = chunk(piece.map_err(|error| from_bollard(&error))?, None) else { continue };
-            (seen, seen_bytes) = (seen + 1, seen_bytes + piece.bytes.len());
-            held_bytes += piece.bytes.len();
-            held.push_back(piece);
-            while let Some(first) = held.front().filter(|first| held_bytes - first.bytes.len() >= bytes) {
-                held_bytes -= first.bytes.len();
-                held.pop_front();
-            }
-        }
+        let LastPieces { seen, seen_bytes, .. } = last;
         if seen < wanted || seen_bytes >= bytes || wanted >= TAIL_PIECES_MAX {
-            let pieces = held.len().max(1);
-            return Ok((held, pieces));
+            break;
         }
         // With what these were like, and half as many again. At least four times as many: lines grow shorter, too.
         let like_these = bytes.saturating_mul(seen) / seen_bytes.max(1);
         wanted = (like_these + like_these / 2).max(wanted * 4).min(TAIL_PIECES_MAX);
+        match tokio::time::timeout_at(end, last_pieces(client, container, wanted, bytes)).await {
+            Ok(more) => last = more?,
+            Err(_) => break,
+        }
     }
+    let pieces = last.held.len().max(1);
+    Ok((last.held, pieces))
+}
+
+/// The end of a log, as far as it was asked for.
+struct LastPieces {
+    /// Pieces that hold the last bytes.
+    held: VecDeque<LogChunk>,
+    /// How many came, with those that are not held.
+    seen: usize,
+    /// What all that came had in them.
+    seen_bytes: usize,
+}
+
+/// The last `wanted` pieces of a log; of them, those are held that the last `bytes` stand in.
+async fn last_pieces(
+    client: &Docker,
+    container: &str,
+    wanted: usize,
+    bytes: usize,
+) -> Result<LastPieces, DriverError> {
+    let options = LogsOptionsBuilder::default().stdout(true).stderr(true).timestamps(true);
+    let mut pieces = client.logs(container, Some(options.tail(&wanted.to_string()).build()));
+    let (mut held, mut held_bytes, mut seen, mut seen_bytes) = (VecDeque::<LogChunk>::new(), 0, 0, 0);
+    while let Some(piece) = pieces.next().await {
+        let Some(piece) = chunk(piece.map_err(|error| from_bollard(&error))?, None) else { continue };
+        (seen, seen_bytes) = (seen + 1, seen_bytes + piece.bytes.len());
+        held_bytes += piece.bytes.len();
+        held.push_back(piece);
+        while let Some(first) = held.front().filter(|first| held_bytes - first.bytes.len() >= bytes) {
+            held_bytes -= first.bytes.len();
+            held.pop_front();
+        }
+    }
+    Ok(LastPieces { held, seen, seen_bytes })
 }
 
 /// `None` if the piece is older than `since`.

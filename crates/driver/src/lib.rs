@@ -136,7 +136,7 @@ pub enum LogFrom {
     /// What was written then or later.
     Since(Timestamp),
     /// Its last so many bytes. More may come (whole pieces, or what the engine cannot leave out), never less of what there
-    /// is; nothing that does not have to is read or held.
+    /// is, unless the engine needs seconds for it: then its newest part. Nothing that does not have to is read or held.
     Tail(usize),
 }
 
