@@ -242,7 +242,10 @@ fn who_writes_more_than_his_host_allows_ends_in_error_and_his_neighbour_plays_on
     let ended = server.api.wait_for(&writer, "ERROR");
     let detail = ended["error_detail"].as_str().unwrap();
     assert!(detail.contains("it wrote more to its file system than its host allows"), "{ended}");
-    let logs = server.api.get(&format!("/v1/deployment/{writer}/container-logs")).expect(200);
+    let logs = eventually("its log is kept", PATIENCE, || {
+        let logs = server.api.get(&format!("/v1/deployment/{writer}/container-logs")).expect(200);
+        (logs["crash_data"] != Value::Null).then_some(logs)
+    });
     let message = "killed: it wrote more to its file system than it may";
     assert_eq!(logs["crash_data"], json!({"exit_code": 137, "message": message, "restart_count": 0}));
     let report = player.finish();
