@@ -21,8 +21,8 @@ use crate::{Driver, DriverError, PortPublish, Running, Security, WorkloadSpec};
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Between two looks.
 const AGAIN: Duration = Duration::from_millis(20);
-/// For one answer of a workload.
-const ANSWER: Duration = Duration::from_secs(10);
+/// For one answer of a workload: an attempt may be a hundred thousand system calls, on a machine that is emulated.
+const ANSWER: Duration = Duration::from_secs(60);
 /// The container port of every workload.
 const GAME_PORT: u16 = 7777;
 

@@ -306,6 +306,15 @@ pub fn flows(address: Ipv4Addr) -> Vec<String> {
     all.lines().filter(|line| line.contains(&own)).map(str::to_owned).collect()
 }
 
+/// The kernel has some. Its list is read in pieces, and may lack one while others come and go.
+pub async fn some_flows(address: Ipv4Addr) {
+    let start = tokio::time::Instant::now();
+    while flows(address).is_empty() {
+        assert!(start.elapsed() < 20 * PATIENCE, "no flow of {address} is known");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
 /// The kernel forgets them: right after whoever asked for the release was told.
 pub async fn no_flows(address: Ipv4Addr) {
     let start = tokio::time::Instant::now();
