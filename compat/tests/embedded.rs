@@ -79,9 +79,10 @@ struct Rally {
 fn client(number: usize, api: &Api, mut random: Random, rally: &Rally) {
     let take = || rally.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
     while let Ok(turn) = take() {
-        let key = format!("{number}-{:016x}", random.bits());
         let body = deployment("arena", "v1", &json!({}));
         let id = eventually("there is a port", PATIENCE * 2, || {
+            // A refusal is an answer as well, and is given again for its key.
+            let key = format!("{number}-{:016x}", random.bits());
             let (status, text) =
                 insist(api, "POST", "/v2/deployments", &[("idempotency-key", &key)], Some(&body));
             // Every port rests for a while after its use, and there are some hundred.
