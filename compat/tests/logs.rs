@@ -7,7 +7,6 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use spawnpoint_compat::api::{external, text};
 use spawnpoint_compat::events::{Event, Events};
-use spawnpoint_compat::http::Answer;
 use spawnpoint_compat::player::{Prober, Report, ask_udp};
 use spawnpoint_compat::runtime::Installation;
 use spawnpoint_compat::{PATIENCE, Runtime, Server, eventually, long, say};
@@ -54,18 +53,8 @@ fn another(server: &Server, version: &str) -> (String, u16) {
     (id, port)
 }
 
-/// An engine that is busy with floods may need longer than an answer may take; whoever asks is told to ask again.
-fn patiently(server: &Server, path: &str) -> Answer {
-    eventually(&format!("{path} answers"), PATIENCE, || {
-        Some(server.api.get(path)).filter(|answer| answer.status != 503)
-    })
-}
-
 fn container_logs(server: &Server, id: &str) -> Value {
-    logs_in(server.api.get(&format!("/v1/deployment/{id}/container-logs")))
-}
-
-fn logs_in(answer: Answer) -> Value {
+    let answer = server.api.get(&format!("/v1/deployment/{id}/container-logs"));
     assert!(answer.body.len() <= ANSWER_BYTES_MAX, "{} bytes", answer.body.len());
     answer.expect(200)
 }
@@ -247,9 +236,8 @@ fn whatever_floods_a_log_answers_are_small_and_stops_are_quick(runtime: &Runtime
     for _ in 0..5 {
         for id in &games {
             let asked = Instant::now();
-            let shown = logs_in(patiently(&server, &format!("/v1/deployment/{id}/container-logs")));
-            assert!(!text(&shown, "logs").is_empty());
-            let plain = patiently(&server, &format!("/v2/deployments/{id}/logs"));
+            assert!(!text(&container_logs(&server, id), "logs").is_empty());
+            let plain = server.api.get(&format!("/v2/deployments/{id}/logs"));
             assert!(
                 plain.status == 200
                     && plain.body.len() <= ANSWER_BYTES_MAX
