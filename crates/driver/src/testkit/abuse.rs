@@ -64,7 +64,7 @@ async fn no_way_out_is_open(lab: &Lab, security: Security) -> Outcome {
     check!(names.split(' ').count() >= ATTEMPTS_MIN, "only these are tried: {names}");
     let mut open = Vec::new();
     for name in names.split(' ') {
-        let answer = lab.ask(&spec, &format!("try {name}")).await?;
+        let answer = lab.attempt(&spec, name).await?;
         if !answer.starts_with("refused: ") {
             open.push(format!("{name}: {answer}"));
         }

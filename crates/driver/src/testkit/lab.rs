@@ -21,8 +21,10 @@ use crate::{Driver, DriverError, PortPublish, Running, Security, WorkloadSpec};
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Between two looks.
 const AGAIN: Duration = Duration::from_millis(20);
-/// For one answer of a workload: an attempt may be a hundred thousand system calls, on a machine that is emulated.
-const ANSWER: Duration = Duration::from_secs(60);
+/// For one answer of a workload.
+const ANSWER: Duration = Duration::from_secs(10);
+/// For the answer to an attempt, which may be a hundred thousand system calls on a machine that is emulated.
+const ATTEMPT: Duration = Duration::from_secs(60);
 /// The container port of every workload.
 const GAME_PORT: u16 = 7777;
 
@@ -137,8 +139,12 @@ impl Lab {
 
     /// Asks the workload over TCP from this machine.
     pub(super) async fn ask(&self, spec: &WorkloadSpec, question: &str) -> Result<String, Failed> {
-        let port = spec.ports.first().map_or(0, |port| port.external);
-        ask_tcp((Ipv4Addr::LOCALHOST, port).into(), question).await
+        ask_tcp(local(spec), question).await
+    }
+
+    /// Lets the abuser make one of its attempts.
+    pub(super) async fn attempt(&self, spec: &WorkloadSpec, name: &str) -> Result<String, Failed> {
+        ask_tcp_within(ATTEMPT, local(spec), &format!("try {name}")).await
     }
 
     /// Removes every workload of the case and checks that nothing is left of them.
@@ -209,8 +215,17 @@ fn free_port(really: bool) -> u16 {
     }
 }
 
+/// Where this machine reaches the workload's first port.
+fn local(spec: &WorkloadSpec) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, spec.ports.first().map_or(0, |port| port.external)).into()
+}
+
 /// One line to a TCP port, one line back.
 pub(super) async fn ask_tcp(address: SocketAddr, question: &str) -> Result<String, Failed> {
+    ask_tcp_within(ANSWER, address, question).await
+}
+
+async fn ask_tcp_within(patience: Duration, address: SocketAddr, question: &str) -> Result<String, Failed> {
     let talk = async {
         let mut stream = TcpStream::connect(address).await?;
         stream.write_all(format!("{question}\n").as_bytes()).await?;
@@ -218,7 +233,7 @@ pub(super) async fn ask_tcp(address: SocketAddr, question: &str) -> Result<Strin
         BufReader::new(stream).read_line(&mut line).await?;
         Ok::<_, std::io::Error>(line)
     };
-    match tokio::time::timeout(ANSWER, talk).await {
+    match tokio::time::timeout(patience, talk).await {
         Ok(Ok(line)) if line.ends_with('\n') => Ok(line.trim_end().to_owned()),
         Ok(Ok(_)) => Err(Failed(format!("{address} hung up instead of answering {question:?}"))),
         Ok(Err(error)) => Err(Failed(format!("{address} does not answer {question:?}: {error}"))),
